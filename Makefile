@@ -1,0 +1,39 @@
+# Every target does its own set-up in .venv; `make demo` and `make test` need nothing but Python and make.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check bench docs clean
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+.venv/.demo: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[experiments]'
+	touch $@
+
+.venv/.dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[experiments,docs,dev]'
+	touch $@
+
+demo: .venv/.demo  ## learn to weight 28 auxiliary losses on MNIST-5k, against five other methods
+	$(BIN)/auxilearn demo
+
+test: .venv/.dev  ## run every test and doctest, and measure branch coverage
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95
+
+check: .venv/.dev  ## lint, types, import floors, documentation
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(MAKE) docs
+
+docs: .venv/.dev  ## build the documentation, warnings are errors
+	$(BIN)/sphinx-build --fail-on-warning --keep-going -q -b html docs docs/_build/html
+
+bench: .venv/.dev  ## print each benchmark's ratios against its floor
+	for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf .venv docs/_build build dist .coverage .hypothesis .pytest_cache .ruff_cache

@@ -1,0 +1,188 @@
+"""Validation of arguments: every message states the rule, the finding and the cure."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from auxilearn.errors import InputError
+
+
+def explain(rule: str, finding: str, cure: str) -> str:
+    """Join the three sentences of a message.
+
+    Args:
+        rule: What has to hold.
+        finding: What was found instead.
+        cure: What the caller can do.
+
+    Returns:
+        The three as one line.
+
+    Example:
+        >>> explain("`terms` must be at least 0.", "It is -1.", "Try 3.")
+        '`terms` must be at least 0. It is -1. Try 3.'
+    """
+    return f"{rule} {finding} {cure}"
+
+
+def tensors(name: str, values: Iterable[Tensor], /) -> tuple[Tensor, ...]:
+    """Make a tuple of the trainable tensors in ``values``, which may be a generator.
+
+    Frozen tensors (``requires_grad=False``) are constants of the problem and are left out.
+
+    Args:
+        name: The argument's name, for messages.
+        values: The tensors, any iterable of them.
+
+    Returns:
+        The tensors that require a gradient, in order.
+
+    Raises:
+        InputError: For an empty iterable, a repeated tensor, anything that is no tensor, an integer tensor, or tensors
+            on several devices or of several data types.
+    """
+    everything = _listed(name, values)
+    trainable = tuple(t for t in everything if t.requires_grad)
+    if not trainable:
+        finding = f"All {len(everything)} are frozen." if everything else "It is empty."
+        cure = "Pass a model's `.parameters()`; a generator that was used before is empty, so ask for it again."
+        raise InputError(explain(f"`{name}` must hold at least one tensor that requires a gradient.", finding, cure))
+    repeated = len(trainable) - len({id(t) for t in trainable})
+    if repeated:
+        raise InputError(
+            explain(
+                f"`{name}` must not repeat a tensor.",
+                f"{repeated} of {len(trainable)} are repeats.",
+                "Remove duplicates, e.g. `list(dict.fromkeys(...))`.",
+            )
+        )
+    _one_kind(name, trainable)
+    return trainable
+
+
+def _listed(name: str, values: object) -> list[Tensor]:
+    rule = f"`{name}` must be an iterable of tensors."
+    if isinstance(values, nn.Module):
+        raise InputError(explain(rule, "It is a module.", "Pass its `.parameters()`."))
+    if isinstance(values, Tensor):
+        raise InputError(explain(rule, "It is a single tensor.", "Put it in a list: `[tensor]`."))
+    if isinstance(values, (Mapping, str)) or not isinstance(values, Iterable):
+        finding = f"It is a `{type(cast('object', values)).__name__}`."
+        raise InputError(explain(rule, finding, "Pass a list of the tensors."))
+    found = list(cast("Iterable[object]", values))
+    for value in found:
+        if not isinstance(value, Tensor):
+            kind = type(value).__name__
+            cure = "Pass `.parameters()`, not `.named_parameters()`." if kind == "tuple" else "Pass tensors."
+            raise InputError(explain(rule, f"It holds a `{kind}`.", cure))
+        # A frozen integer parameter (a quantised weight) is a constant; a bare integer tensor is a slip.
+        if not value.is_floating_point() and not isinstance(value, nn.Parameter):
+            raise InputError(
+                explain(
+                    f"`{name}` must be floating-point tensors.",
+                    f"One has dtype {value.dtype}.",
+                    "Did you pass labels, or a parameter made of integers? Convert it with `.float()`.",
+                )
+            )
+    return cast("list[Tensor]", found)
+
+
+def _one_kind(name: str, values: tuple[Tensor, ...]) -> None:
+    devices = sorted({str(t.device) for t in values})
+    if len(devices) > 1:
+        finding = f"They lie on {', '.join(devices)}."
+        raise InputError(explain(f"`{name}` must share one device.", finding, "Move the model with `.to(device)`."))
+    dtypes = sorted({str(t.dtype) for t in values})
+    if len(dtypes) > 1:
+        finding = f"They have {', '.join(dtypes)}."
+        cure = "Keep master weights in one dtype (autocast does), or freeze the others."
+        raise InputError(explain(f"`{name}` must share one dtype.", finding, cure))
+
+
+def scalar_loss(name: str, loss: Tensor, /) -> Tensor:
+    """Check that a loss is a finite scalar with a graph.
+
+    Args:
+        name: The argument's name, for messages.
+        loss: The loss, a tensor with one element.
+
+    Returns:
+        The loss as a 0-dimensional tensor.
+
+    Raises:
+        InputError: If the loss is no tensor, has several elements, is cut from the graph, or is NaN or infinite.
+    """
+    rule = f"`{name}` must be a scalar tensor with a graph."
+    given = cast("object", loss)
+    if not isinstance(given, Tensor):
+        cure = "Pass the loss itself, not `.item()`, and call a loss function before passing its value."
+        raise InputError(explain(rule, f"It is a `{type(given).__name__}`.", cure))
+    if loss.numel() != 1:
+        raise InputError(explain(rule, f"Its shape is {tuple(loss.shape)}.", "Reduce it, e.g. with `.mean()`."))
+    if not loss.requires_grad:
+        cure = "Compute it with gradients enabled, without `.detach()`, `.item()` or `torch.no_grad()`."
+        raise InputError(explain(rule, "It is cut from the graph.", cure))
+    if not math.isfinite(value := loss.item()):
+        cure = "Look for overflow, a log of zero or a too large learning rate; nothing was changed."
+        raise InputError(explain(f"`{name}` must be finite.", f"It is {value}.", cure))
+    return loss.reshape(())
+
+
+def at_least(name: str, value: float, minimum: float, /) -> None:
+    """Check a number's lower bound.
+
+    Args:
+        name: The argument's name, for messages.
+        value: The number.
+        minimum: Its smallest allowed value.
+
+    Raises:
+        InputError: If ``value`` is smaller, NaN or infinite.
+    """
+    if not (math.isfinite(value) and value >= minimum):
+        raise InputError(explain(f"`{name}` must be finite and at least {minimum}.", f"It is {value}.", "Change it."))
+
+
+def positive(name: str, value: float, /) -> None:
+    """Check that a number is finite and above zero.
+
+    Args:
+        name: The argument's name, for messages.
+        value: The number.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(explain(f"`{name}` must be finite and above 0.", f"It is {value}.", "Change it."))
+
+
+def one_of(name: str, value: object, allowed: tuple[object, ...], /) -> None:
+    """Check membership.
+
+    Args:
+        name: The argument's name, for messages.
+        value: What was given.
+        allowed: The values that may be given.
+
+    Raises:
+        InputError: If ``value`` is not among them.
+    """
+    if value not in allowed:
+        choices = ", ".join(repr(a) for a in allowed)
+        raise InputError(explain(f"`{name}` must be one of {choices}.", f"It is {value!r}.", "Choose one of them."))
+
+
+def low_precision(dtype: torch.dtype, /) -> bool:
+    """Say whether a data type is too coarse for finite differences.
+
+    Args:
+        dtype: The data type.
+
+    Returns:
+        True for everything with fewer than 23 bits of mantissa.
+    """
+    return torch.finfo(dtype).eps > torch.finfo(torch.float32).eps

@@ -1,0 +1,111 @@
+"""Curvature from first derivatives only, for networks that cannot be differentiated twice."""
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from typing import final
+
+import torch
+from torch import Tensor
+
+from auxilearn import _checks
+from auxilearn._autograd import filled, gradients, reached
+from auxilearn._checks import explain
+from auxilearn._vectors import Vector
+from auxilearn.curvature._base import LossCurvature
+from auxilearn.errors import InputError
+from auxilearn.safety import ReplayedRandomness
+
+
+@final
+class FiniteDifference(LossCurvature):
+    r"""The Hessian by central differences of the gradient.
+
+    .. math:: H v \approx \frac{\partial_W L_T(W + \varepsilon v) - \partial_W L_T(W - \varepsilon v)}{2\varepsilon}
+
+    with :math:`\varepsilon = s\,(1 + \|W\|) / \|v\|`. A product costs two gradients and needs no second derivative, so
+    it works with compiled modules and fused kernels. The weights are perturbed on copies that are swapped in for the
+    time of a gradient: the originals are never written, hence restored bit by bit, and graphs that you hold stay
+    valid. Every evaluation sees the same random numbers, and the random state is put back.
+
+    Args:
+        closure: Computes the training loss from the present weights, a scalar with its graph. Wrap its body in
+            :func:`auxilearn.safety.second_order` to keep BatchNorm statistics as they are.
+        params: The weights :math:`W`.
+        step: The relative step :math:`s`; by default the cube root of the machine precision, which balances rounding
+            against truncation.
+        damping: :math:`\delta \ge 0`, added to the diagonal.
+        allow_low_precision: Whether to accept bfloat16 and float16 weights, whose rounding hides the perturbation.
+
+    Raises:
+        InputError: For low-precision weights, a closure that is none, or bad arguments as in :class:`Hessian`.
+
+    Example:
+        >>> w = torch.tensor([1.0, 2.0], dtype=torch.float64, requires_grad=True)
+        >>> H = FiniteDifference(lambda: (w**3).sum(), [w])
+        >>> (H @ Vector([torch.ones(2, dtype=torch.float64)])).tensors[0].round(decimals=6).tolist()
+        [6.0, 12.0]
+    """
+
+    def __init__(
+        self,
+        closure: Callable[[], Tensor],
+        params: Iterable[Tensor],
+        *,
+        step: float | None = None,
+        damping: float = 0.0,
+        allow_low_precision: bool = False,
+    ) -> None:
+        if not callable(closure):
+            rule, cure = "`closure` must be a function that computes the training loss.", "Pass `lambda: loss(...)`."
+            raise InputError(explain(rule, f"It is a `{type(closure).__name__}`.", cure))
+        candidates = _checks.tensors("params", params)
+        dtype = candidates[0].dtype
+        if _checks.low_precision(dtype) and not allow_low_precision:
+            rule = "Finite differences need parameters in float32 or float64."
+            cure = "Use `Hessian`, keep float32 master weights, or say `allow_low_precision=True` and expect noise."
+            raise InputError(explain(rule, f"They are in {dtype}, which rounds the perturbation away.", cure))
+        self._closure = closure
+        self._replay = ReplayedRandomness()
+        with self._replay():
+            loss = _checks.scalar_loss("train_loss", closure())
+        found, self._gradient = reached("train_loss", candidates, gradients(loss, candidates, retain_graph=False))
+        super().__init__(found, damping=damping)
+        self._step = torch.finfo(dtype).eps ** (1 / 3) if step is None else step
+        _checks.positive("step", self._step)
+
+    def gradient(self) -> Vector:
+        return Vector(self._gradient)
+
+    def _multiply(self, v: Vector, /) -> Vector:
+        return filled(self._difference(v, self.params), self.params)
+
+    def cross(self, x: Vector, aux_params: Sequence[Tensor], /) -> tuple[Tensor | None, ...]:
+        # (∂_φ ∂_W L)ᵀ x is the derivative of ∂_φ L along x.
+        return self._difference(x, aux_params)
+
+    def _difference(self, direction: Vector, inputs: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        length = float(direction.norm())
+        if length == 0.0:
+            return (None,) * len(inputs)
+        epsilon = self._step * (1.0 + float(Vector(p.detach() for p in self.params).norm())) / length
+        ahead = self._gradient_at(direction, epsilon, inputs)
+        behind = self._gradient_at(direction, -epsilon, inputs)
+        return tuple(
+            None if a is None or b is None else (a - b) / (2 * epsilon) for a, b in zip(ahead, behind, strict=True)
+        )
+
+    def _gradient_at(self, direction: Vector, scale: float, inputs: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        with self._moved(direction, scale), self._replay():
+            loss = self._closure()
+            return gradients(loss, inputs, retain_graph=False)
+
+    @contextmanager
+    def _moved(self, direction: Vector, scale: float) -> Generator[None, None, None]:
+        originals = [p.data for p in self.params]
+        try:
+            for p, d in zip(self.params, direction, strict=True):
+                p.data = p.data.add(d, alpha=scale)
+            yield
+        finally:
+            for p, original in zip(self.params, originals, strict=True):
+                p.data = original

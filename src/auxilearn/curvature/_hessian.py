@@ -1,0 +1,85 @@
+"""The exact Hessian, by one reverse pass over a retained graph of the gradient."""
+
+from collections.abc import Iterable, Sequence
+from typing import final
+
+from torch import Tensor
+
+from auxilearn import _checks
+from auxilearn._autograd import filled, gradients, reached
+from auxilearn._vectors import Vector
+from auxilearn.curvature._base import LossCurvature
+from auxilearn.errors import InputError
+
+
+@final
+class Hessian(LossCurvature):
+    r"""The Hessian :math:`\partial_W^2 L_T` of a loss whose graph is at hand.
+
+    The gradient is computed once, with its graph; each product is then one vector-Jacobian product of it, by
+    :math:`\partial_W \langle \partial_W L_T, v\rangle = \partial_W^2 L_T\, v`. Reverse over reverse on a retained
+    graph costs about 1.4 gradients a product, forward over reverse about twice as much in eager mode.
+
+    Args:
+        loss: The training loss :math:`L_T(W, \varphi)`, a scalar with its graph.
+        params: The weights :math:`W`; frozen ones and those that do not reach the loss are left out.
+        damping: :math:`\delta \ge 0`, added to the diagonal.
+        loss_scale: A factor for the loss while it is differentiated, and divided out of every result, so that
+            half-precision gradients do not underflow (what ``GradScaler`` does for the first order).
+
+    Raises:
+        InputError: If the loss is no finite scalar with a graph, or reaches no parameter.
+        SecondOrderError: If an operator has no second derivative; the message names it.
+
+    Example:
+        >>> import torch
+        >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
+        >>> H = Hessian(w.prod() ** 2, [w], damping=1.0)
+        >>> (H @ Vector([torch.tensor([1.0, 0.0])])).tensors[0].tolist()
+        [9.0, 8.0]
+
+    References:
+        Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 1994.
+    """
+
+    def __init__(
+        self, loss: Tensor, params: Iterable[Tensor], *, damping: float = 0.0, loss_scale: float = 1.0
+    ) -> None:
+        loss = _checks.scalar_loss("train_loss", loss)
+        _checks.positive("loss_scale", loss_scale)
+        candidates = _checks.tensors("params", params)
+        scaled = loss if loss_scale == 1.0 else loss * loss_scale
+        found, self._gradient = reached("train_loss", candidates, gradients(scaled, candidates, create_graph=True))
+        super().__init__(found, damping=damping)
+        self._unscale = 1.0 / loss_scale
+
+    def gradient(self) -> Vector:
+        return self._unscaled(Vector(g.detach() for g in self._live()))
+
+    def _multiply(self, v: Vector, /) -> Vector:
+        found = self._differentiate(v, self.params, retain_graph=True)
+        return self._unscaled(filled(found, self.params))
+
+    def cross(self, x: Vector, aux_params: Sequence[Tensor], /) -> tuple[Tensor | None, ...]:
+        found = self._differentiate(x, aux_params, retain_graph=True)
+        return found if self._unscale == 1.0 else tuple(None if g is None else g * self._unscale for g in found)
+
+    def release(self) -> None:
+        self._gradient = ()
+
+    def _differentiate(self, v: Vector, inputs: Sequence[Tensor], *, retain_graph: bool) -> tuple[Tensor | None, ...]:
+        # A gradient that is constant in W and in φ (a loss linear in that weight) has no graph, and contributes
+        # nothing.
+        pairs = [(g, c) for g, c in zip(self._live(), v, strict=True) if g.requires_grad]
+        if not pairs:
+            return (None,) * len(inputs)
+        outputs, cotangents = zip(*pairs, strict=True)
+        return gradients(outputs, inputs, cotangents, retain_graph=retain_graph)
+
+    def _live(self) -> tuple[Tensor, ...]:
+        if not self._gradient:
+            raise InputError("A curvature operator cannot be used after `release()`. It was released. Build a new one.")
+        return self._gradient
+
+    def _unscaled(self, v: Vector) -> Vector:
+        return v if self._unscale == 1.0 else v * self._unscale

@@ -1,0 +1,89 @@
+"""The mean of curvature operators over batches, one batch in memory at a time."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, TypeVar, final
+
+from torch import Tensor
+
+from auxilearn._autograd import filled
+from auxilearn._checks import explain
+from auxilearn._vectors import Vector
+from auxilearn.curvature._base import LossCurvature
+from auxilearn.errors import InputError
+from auxilearn.safety import ReplayedRandomness
+
+Batch = TypeVar("Batch")
+
+
+@final
+class Streamed(LossCurvature, Generic[Batch]):
+    r"""The curvature of the mean loss over several batches, rebuilt batch by batch for every product.
+
+    .. math:: H v = \frac1n \sum_{b=1}^{n} H_b v
+
+    Peak memory is that of one batch, whatever their number; the price is a forward pass and a gradient more per batch
+    and product. Every pass sees the same random numbers (the same dropout masks), and the random state is put back.
+
+    Args:
+        build: Makes the operator of one batch, e.g. ``lambda batch: Hessian(loss(batch), params)``. Wrap the forward
+            pass in :func:`auxilearn.safety.second_order` to keep BatchNorm statistics as they are.
+        batches: The batches; the iterable is read once and its batches are kept.
+        damping: :math:`\delta \ge 0`, added to the diagonal (besides what ``build`` adds).
+
+    Raises:
+        InputError: If there are no batches, or two batches' operators act on different parameters.
+
+    Example:
+        >>> import torch
+        >>> from auxilearn.curvature import Hessian
+        >>> w = torch.tensor([1.0], requires_grad=True)
+        >>> H = Streamed(lambda x: Hessian((w * x).square().sum(), [w]), [torch.ones(1), 3 * torch.ones(1)])
+        >>> (H @ Vector([torch.ones(1)])).tensors[0].item()
+        10.0
+    """
+
+    def __init__(
+        self, build: Callable[[Batch], LossCurvature], batches: Iterable[Batch], *, damping: float = 0.0
+    ) -> None:
+        self._batches = tuple(batches)
+        if not self._batches:
+            rule, cure = "`batches` must hold at least one batch.", "An iterator that was used before is empty."
+            raise InputError(explain(rule, "It is empty.", cure))
+        self._build = build
+        self._replay = ReplayedRandomness()
+        with self._replay():
+            params = build(self._batches[0]).params
+        super().__init__(params, damping=damping)
+
+    def gradient(self) -> Vector:
+        return self._mean(lambda operator: operator.gradient().tensors, self.params)
+
+    def _multiply(self, v: Vector, /) -> Vector:
+        return self._mean(lambda operator: (operator @ v).tensors, self.params)
+
+    def cross(self, x: Vector, aux_params: Sequence[Tensor], /) -> tuple[Tensor | None, ...]:
+        hit = [False] * len(aux_params)
+
+        def of(operator: LossCurvature) -> tuple[Tensor | None, ...]:
+            found = operator.cross(x, aux_params)
+            hit[:] = [h or g is not None for h, g in zip(hit, found, strict=True)]
+            return found
+
+        mean = self._mean(of, aux_params)
+        return tuple(g if h else None for g, h in zip(mean, hit, strict=True))
+
+    def _mean(self, of: Callable[[LossCurvature], tuple[Tensor | None, ...]], like: Sequence[Tensor]) -> Vector:
+        total = Vector(t.detach() for t in like).zeros_like()
+        with self._replay():
+            for batch in self._batches:
+                total = total + filled(of(self._operator(batch)), like)
+        return total * (1.0 / len(self._batches))
+
+    def _operator(self, batch: Batch) -> LossCurvature:
+        operator = self._build(batch)
+        if [id(p) for p in operator.params] != [id(p) for p in self.params]:
+            rule = "Every batch's operator must act on the same parameters."
+            finding = f"One acts on {len(operator.params)} tensors, the first batch's on {len(self.params)}."
+            cure = "Use batches that reach the same parameters, or pass fewer `params`."
+            raise InputError(explain(rule, finding, cure))
+        return operator

@@ -1,0 +1,186 @@
+"""The implicit function theorem: how the outer loss responds to φ through the trained weights."""
+
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from auxilearn import _checks
+from auxilearn._autograd import Optional, filled, gradients
+from auxilearn._checks import explain
+from auxilearn._vectors import Vector
+from auxilearn.curvature import Hessian, LossCurvature
+from auxilearn.errors import InputError, SolverError, SolverWarning
+from auxilearn.solvers import LinearSolver, Neumann, SolveReport, Status
+
+__all__ = ["Hypergradient", "OnFailure", "hypergradient"]
+
+OnFailure = Literal["warn", "raise", "skip"]
+
+
+@final
+@dataclass(frozen=True)
+class Hypergradient:
+    """The derivative of the outer loss with respect to the auxiliary parameters.
+
+    Attributes:
+        grads: One tensor for each trainable auxiliary parameter, of its shape; zeros if they came out NaN or infinite.
+        report: The report of the linear solve.
+        finite: Whether everything came out finite.
+        usable: Whether ``grads`` should be applied: False if they are not finite, or the solve failed under
+            ``on_failure="skip"``.
+    """
+
+    grads: tuple[Tensor, ...]
+    report: SolveReport
+    finite: bool = True
+    usable: bool = True
+
+
+def hypergradient(
+    train_loss: Tensor | LossCurvature,
+    val_loss: Tensor | Iterable[Tensor],
+    *,
+    params: Iterable[Tensor],
+    aux_params: Iterable[Tensor],
+    solver: LinearSolver | None = None,
+    damping: float = 0.0,
+    on_failure: OnFailure = "warn",
+    loss_scale: float = 1.0,
+) -> Hypergradient:
+    r"""Differentiate an outer loss with respect to parameters that act on it through the trained weights.
+
+    .. math:: \frac{d L_A}{d\varphi} = \partial_\varphi L_A
+        - (\partial_\varphi \partial_W L_T)^\top\, (\partial_W^2 L_T)^{-1}\, \partial_W L_A
+
+    It holds where :math:`\partial_W L_T = 0`; during training it is the usual approximation. Nothing is written: no
+    ``.grad``, no parameter, no buffer. A tensor in both ``params`` and ``aux_params`` belongs to the outer level: the
+    inner problem is then solved over the other weights.
+
+    Args:
+        train_loss: The inner loss :math:`L_T(W, \varphi)`, a scalar with its graph; or a
+            :class:`~auxilearn.curvature.LossCurvature`, for another curvature or for several streamed batches.
+        val_loss: The outer loss :math:`L_A`, a scalar with its graph; or an iterable of such, whose mean is meant, and
+            which is read one at a time, so that a generator keeps one graph in memory.
+        params: The weights :math:`W`, any iterable. Frozen ones, and those that do not reach the train loss, are left
+            out. Not read if ``train_loss`` is an operator, which has its own.
+        aux_params: The auxiliary parameters :math:`\varphi`, any iterable.
+        solver: The method for the linear system; by default ``Neumann()``: three terms with a guarded step.
+        damping: :math:`\delta \ge 0`, added to the Hessian's diagonal; give it to the operator if ``train_loss`` is
+            one.
+        on_failure: What to do if the solve diverges or anything is not finite: warn with
+            :class:`~auxilearn.errors.SolverWarning`, raise :class:`~auxilearn.errors.SolverError`, or say so in the
+            result only. Gradients that are not finite are never returned.
+        loss_scale: See :class:`~auxilearn.curvature.Hessian`; it is divided out of the result. With a scale other than
+            1 an overflow is no failure, but the sign for whoever chose the scale to lower it: look at ``finite``.
+
+    Returns:
+        The hypergradient with the solver's report.
+
+    Raises:
+        InputError: If an argument breaks a rule, e.g. a loss that does not reach the parameters.
+        SecondOrderError: If an operator has no second derivative; the message names it and the cure.
+        SolverError: If the solve fails and ``on_failure="raise"``.
+
+    Example:
+        The minimiser of :math:`\tfrac12(w - \varphi)^2` is :math:`\varphi`, so :math:`\tfrac12 w^2` responds with
+        slope :math:`\varphi`:
+
+        >>> import torch
+        >>> from auxilearn import hypergradient
+        >>> phi = torch.tensor([3.0], requires_grad=True)
+        >>> w = torch.tensor([3.0], requires_grad=True)
+        >>> train_loss, val_loss = ((w - phi) ** 2).sum() / 2, (w**2).sum() / 2
+        >>> hypergradient(train_loss, val_loss, params=[w], aux_params=[phi]).grads[0].item()
+        3.0
+
+    References:
+        Navon et al., "Auxiliary learning by implicit differentiation", ICLR 2021, Eqs. (4)-(5), which leave the direct
+        term :math:`\partial_\varphi L_A` out, for it is zero there.
+    """
+    _checks.one_of("on_failure", on_failure, ("warn", "raise", "skip"))
+    aux = _checks.tensors("aux_params", aux_params)
+    solver = Neumann() if solver is None else solver
+    curvature = _curvature(train_loss, params, aux, damping, loss_scale)
+    v, direct = _outer(val_loss, curvature.params, aux, loss_scale)
+    solution = solver.solve(curvature, v)  # (∂²_W L_T)⁻¹ ∂_W L_A
+    mixed = curvature.cross(solution.x, aux)  # (∂_φ ∂_W L_T)ᵀ x
+    curvature.release()
+    if all(m is None and d is None for m, d in zip(mixed, direct, strict=True)):
+        rule = "`aux_params` must change how the train loss depends on the parameters."
+        finding = f"None of the {len(aux)} tensors does."
+        cure = "Compute `train_loss` with the auxiliary network, and do not detach its output."
+        raise InputError(explain(rule, finding, cure))
+    grads = tuple(_difference(d, m, p) for d, m, p in zip(direct, mixed, aux, strict=True))
+    return _judged(grads, solution.report, on_failure, may_overflow=loss_scale != 1.0)
+
+
+def _curvature(
+    train_loss: Tensor | LossCurvature,
+    params: Iterable[Tensor],
+    aux: tuple[Tensor, ...],
+    damping: float,
+    loss_scale: float,
+) -> LossCurvature:
+    if isinstance(train_loss, LossCurvature):
+        if damping or loss_scale != 1.0:
+            rule = "`damping` and `loss_scale` belong to the operator."
+            finding = "`train_loss` is an operator, and one of them was given besides."
+            raise InputError(explain(rule, finding, "Pass them where the operator is built."))
+        return train_loss
+    shared = {id(p) for p in aux}
+    inner = [p for p in _checks.tensors("params", params) if id(p) not in shared]
+    return Hessian(train_loss, inner, damping=damping, loss_scale=loss_scale)
+
+
+def _outer(
+    val_loss: Tensor | Iterable[Tensor], params: Sequence[Tensor], aux: Sequence[Tensor], loss_scale: float
+) -> tuple[Vector, Optional]:
+    # One pass gives both ∂_W L_A and ∂_φ L_A. A lone loss keeps its graph, which the train loss may share.
+    losses = [val_loss] if isinstance(val_loss, Tensor) else val_loss
+    total: Optional = (None,) * (len(params) + len(aux))
+    count = 0
+    for loss in losses:
+        scaled = _checks.scalar_loss("val_loss", loss) * loss_scale
+        found = gradients(scaled, (*params, *aux), retain_graph=isinstance(val_loss, Tensor))
+        total = tuple(b if a is None else a if b is None else a + b for a, b in zip(total, found, strict=True))
+        count += 1
+    if not any(g is not None for g in total[: len(params)]):
+        rule = "`val_loss` must depend on the parameters that reach the train loss."
+        finding = "There was none to read." if not count else f"It depends on none of the {len(params)}."
+        cure = "Compute it with the model that is trained, without detaching."
+        raise InputError(explain(rule, finding, cure))
+    factor = 1.0 / (count * loss_scale)
+    if factor != 1.0:
+        total = tuple(None if g is None else g * factor for g in total)
+    return filled(total[: len(params)], params), total[len(params) :]
+
+
+def _difference(direct: Tensor | None, mixed: Tensor | None, like: Tensor) -> Tensor:
+    if direct is None:
+        return torch.zeros_like(like) if mixed is None else -mixed
+    return direct if mixed is None else direct - mixed
+
+
+def _judged(
+    grads: tuple[Tensor, ...], report: SolveReport, on_failure: OnFailure, *, may_overflow: bool
+) -> Hypergradient:
+    finite = report.status is not Status.NON_FINITE and math.isfinite(float(Vector(grads).norm()))
+    if finite and not report.failed:
+        return Hypergradient(grads, report)
+    if not finite:
+        grads = tuple(torch.zeros_like(g) for g in grads)
+    usable = finite and on_failure != "skip"
+    if finite or not may_overflow:
+        finding = f"The solve ended as `{report.status.value}`" + ("." if finite else ", and the result is not finite.")
+        cure = 'Use `Neumann(alpha="auto")`, a smaller `alpha`, damping or a smaller learning rate.'
+        message = explain("A hypergradient needs a solve that converges.", finding, cure)
+        if on_failure == "raise":
+            raise SolverError(message)
+        if on_failure == "warn":
+            warnings.warn(message, SolverWarning, stacklevel=3)
+    return Hypergradient(grads, report, finite, usable)

@@ -1,0 +1,228 @@
+"""The drop-in optimizer: any torch optimizer, fed with hypergradients."""
+
+from collections.abc import Iterable
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import LBFGS, Optimizer
+
+from auxilearn import _checks
+from auxilearn._checks import explain
+from auxilearn.curvature import LossCurvature
+from auxilearn.errors import InputError
+from auxilearn.implicit import Hypergradient, OnFailure, hypergradient
+from auxilearn.solvers import LinearSolver, Neumann, SolveReport
+
+__all__ = ["MetaOptimizer"]
+
+
+@final
+class MetaOptimizer:
+    r"""Step auxiliary parameters along their hypergradient with any optimizer of ``torch.optim``.
+
+    It wraps the optimizer of the auxiliary parameters :math:`\varphi`; the weights :math:`W` are trained by their own
+    optimizer as before. :meth:`step` computes :func:`~auxilearn.hypergradient`, clips it, and lets the wrapped
+    optimizer use it. Learning-rate schedulers take the wrapped optimizer, :attr:`meta_optimizer`.
+
+    Args:
+        meta_optimizer: The optimizer of the auxiliary parameters. ``LBFGS`` needs ``max_iter=1``, for it cannot ask
+            again.
+        hpo_lr: If given alone, the fixed Neumann step of the original package, whose sum it repeats,
+            :math:`\sum_{j \le J} (I - \alpha H)^j v` without the leading :math:`\alpha`; kept for old code. By default
+            the step is estimated and the sum is scaled.
+        truncate_iter: :math:`J`, the number of Neumann terms after the first.
+        max_grad_norm: The norm to which the hypergradient is clipped for the step; None does not clip.
+        solver: Another method for the linear system; ``hpo_lr`` must then be left out.
+        on_failure: What a failed solve does: ``"warn"`` warns and steps if the result is finite, ``"raise"`` raises,
+            ``"skip"`` leaves the auxiliary parameters alone; a result that is not finite never reaches them.
+
+    Attributes:
+        meta_optimizer: The wrapped optimizer.
+        solver: The method for the linear system.
+        report: The solver's report of the last step; None before the first.
+
+    Raises:
+        InputError: If ``meta_optimizer`` is no optimizer, or the settings contradict each other.
+
+    Example:
+        >>> import torch
+        >>> from auxilearn.optim import MetaOptimizer
+        >>> w = torch.nn.Parameter(torch.zeros(1))
+        >>> phi = torch.nn.Parameter(torch.zeros(1))
+        >>> primary = torch.optim.SGD([w], lr=0.5)
+        >>> aux = MetaOptimizer(torch.optim.SGD([phi], lr=0.5))
+        >>> for _ in range(20):
+        ...     primary.zero_grad()
+        ...     ((w - phi) ** 2).sum().backward()
+        ...     primary.step()
+        ...     train_loss, val_loss = ((w - phi) ** 2).sum(), ((w - 1) ** 2).sum() / 2
+        ...     aux.step(train_loss, val_loss, [w], [phi])
+        >>> round(phi.item(), 3)
+        1.0
+
+    References:
+        Navon et al., "Auxiliary learning by implicit differentiation", ICLR 2021, Alg. 1 and 2.
+    """
+
+    def __init__(
+        self,
+        meta_optimizer: Optimizer,
+        hpo_lr: float | None = None,
+        truncate_iter: int = 3,
+        max_grad_norm: float | None = 10,
+        *,
+        solver: LinearSolver | None = None,
+        on_failure: OnFailure = "warn",
+    ) -> None:
+        if not isinstance(cast("object", meta_optimizer), Optimizer):
+            rule, cure = "`meta_optimizer` must be a `torch.optim.Optimizer`.", "E.g. `Adam(phi, lr=1e-3)`."
+            raise InputError(explain(rule, f"It is a `{type(meta_optimizer).__name__}`.", cure))
+        if solver is not None and hpo_lr is not None:
+            rule = "`hpo_lr` and `solver` are two ways to say the same."
+            raise InputError(explain(rule, "Both were given.", "Leave `hpo_lr` out: `Neumann(alpha=...)` has it."))
+        if isinstance(meta_optimizer, LBFGS) and any(g["max_iter"] != 1 for g in meta_optimizer.param_groups):
+            rule = "`LBFGS` can take one hypergradient a step."
+            cure = "Use `LBFGS(..., max_iter=1)`."
+            raise InputError(explain(rule, f"It has `max_iter={meta_optimizer.param_groups[0]['max_iter']}`.", cure))
+        if max_grad_norm is not None:
+            _checks.positive("max_grad_norm", max_grad_norm)
+        _checks.one_of("on_failure", on_failure, ("warn", "raise", "skip"))
+        if hpo_lr is not None:
+            solver = Neumann(alpha=hpo_lr, terms=truncate_iter, scaled=False)
+        self.meta_optimizer = meta_optimizer
+        self.solver: LinearSolver = Neumann(terms=truncate_iter) if solver is None else solver
+        self.max_grad_norm = max_grad_norm
+        self.on_failure: OnFailure = on_failure
+        self.report: SolveReport | None = None
+
+    def step(
+        self,
+        train_loss: Tensor | LossCurvature,
+        val_loss: Tensor | Iterable[Tensor],
+        parameters: Iterable[Tensor],
+        aux_params: Iterable[Tensor],
+        return_grads: bool = False,
+        *,
+        grad_scaler: torch.amp.GradScaler | None = None,
+    ) -> list[Tensor] | None:
+        """Take one outer step; there is no need to call ``backward`` or ``zero_grad``.
+
+        Args:
+            train_loss: The inner loss, from the weights and the auxiliary parameters; see
+                :func:`~auxilearn.hypergradient`.
+            val_loss: The outer loss, e.g. the main loss on held-back samples.
+            parameters: The weights; an iterable or generator.
+            aux_params: The auxiliary parameters, all of them in the wrapped optimizer; an iterable or generator.
+            return_grads: Whether to return the hypergradient, as it was before clipping.
+            grad_scaler: The scaler of a mixed-precision training loop. Pass both losses unscaled; call ``update()`` as
+                usual.
+
+        Returns:
+            The hypergradient, one tensor for each trainable auxiliary parameter, if asked for.
+
+        Raises:
+            InputError: If an argument breaks a rule. As for every error, nothing was changed.
+            SecondOrderError: If an operator has no second derivative.
+            SolverError: If the solve fails and ``on_failure="raise"``.
+        """
+        aux = _checks.tensors("aux_params", aux_params)
+        self._own(aux)
+        # Before its first use a scaler has no scale yet; scaling anything gives it one.
+        scale = 1.0 if grad_scaler is None else float(grad_scaler.scale(torch.ones((), device=aux[0].device)))
+        result = hypergradient(
+            train_loss,
+            val_loss,
+            params=parameters,
+            aux_params=aux,
+            solver=self.solver,
+            on_failure=self.on_failure,
+            loss_scale=scale,
+        )
+        self.report = result.report
+        if grad_scaler is not None and (result.usable or not result.finite):
+            self._step_scaled(aux, result, grad_scaler, scale)
+        elif result.usable:
+            self._assign(aux, result.grads)
+            self._clip(aux)
+            self._advance()
+        return list(result.grads) if return_grads else None
+
+    def _step_scaled(
+        self, aux: tuple[Tensor, ...], result: Hypergradient, scaler: torch.amp.GradScaler, scale: float
+    ) -> None:
+        # An overflow is shown to the scaler, so that it skips the step and lowers its scale; NaN must not stay in
+        # `.grad`.
+        self._assign(aux, tuple(g * scale if result.finite else torch.full_like(g, torch.nan) for g in result.grads))
+        scaler.unscale_(self.meta_optimizer)
+        self._clip(aux)
+        scaler.step(self.meta_optimizer)
+        if not result.finite:
+            self.zero_grad()
+
+    def _own(self, aux: tuple[Tensor, ...]) -> None:
+        owned = {id(p) for group in self.param_groups for p in group["params"]}
+        foreign = sum(id(p) not in owned for p in aux)
+        if foreign:
+            rule = "`aux_params` must belong to the wrapped optimizer."
+            finding = f"{foreign} of {len(aux)} tensors do not, and would never move."
+            raise InputError(explain(rule, finding, "Build the optimizer from them, or call `add_param_group`."))
+
+    def _assign(self, aux: tuple[Tensor, ...], grads: tuple[Tensor, ...]) -> None:
+        self.zero_grad()
+        for p, g in zip(aux, grads, strict=True):
+            # A copy, so that clipping does not reach the gradients that are returned.
+            p.grad = g.detach().clone()
+
+    def _clip(self, aux: tuple[Tensor, ...]) -> None:
+        if self.max_grad_norm is not None:
+            clip_grad_norm_(aux, max_norm=self.max_grad_norm)
+
+    def _advance(self) -> None:
+        if isinstance(self.meta_optimizer, LBFGS):
+            # LBFGS asks for the loss only to return it; the gradient is in place.
+            self.meta_optimizer.step(lambda: 0.0)
+        else:
+            self.meta_optimizer.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients of the auxiliary parameters; :meth:`step` does so by itself.
+
+        Args:
+            set_to_none: Whether to drop the tensors instead of filling them with zeros.
+        """
+        self.meta_optimizer.zero_grad(set_to_none=set_to_none)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The parameter groups of the wrapped optimizer, as they are."""
+        return self.meta_optimizer.param_groups
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add auxiliary parameters to the wrapped optimizer.
+
+        Args:
+            param_group: As for any torch optimizer.
+        """
+        self.meta_optimizer.add_param_group(param_group)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the wrapped optimizer's state, with what the solver remembers under ``"solver"``.
+
+        Returns:
+            The state, enough to resume exactly.
+        """
+        return {**self.meta_optimizer.state_dict(), "solver": self.solver.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore a state; one of the bare optimizer is accepted too.
+
+        Args:
+            state_dict: What :meth:`state_dict` returned.
+        """
+        state = dict(state_dict)
+        solver = state.pop("solver", None)
+        self.meta_optimizer.load_state_dict(state)
+        if solver is not None:
+            self.solver.load_state_dict(solver)

@@ -1,0 +1,129 @@
+"""Which auxiliary losses help: the slope of the outer loss along each one's Newton step, with its error."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from auxilearn import _checks
+from auxilearn._autograd import filled, gradients
+from auxilearn._checks import explain
+from auxilearn._vectors import Vector
+from auxilearn.curvature import Hessian, LossCurvature
+from auxilearn.errors import InputError, SolverError
+from auxilearn.solvers import LinearSolver, Neumann
+
+__all__ = ["Usefulness", "usefulness"]
+
+
+@final
+@dataclass(frozen=True)
+class Usefulness:
+    """How much each auxiliary loss lowers the outer loss, per unit of its weight.
+
+    Attributes:
+        score: The mean over batches of the score of each loss, shape (K,). Positive helps, negative harms.
+        standard_error: Its standard error over batches, shape (K,); NaN for a single batch.
+        samples: The score of each batch and loss, shape (batches, K).
+    """
+
+    score: Tensor
+    standard_error: Tensor
+    samples: Tensor
+
+    @property
+    def t(self) -> Tensor:
+        """The score in units of its standard error, shape (K,)."""
+        return self.score / self.standard_error
+
+
+def usefulness(
+    batches: Iterable[tuple[Tensor | LossCurvature, Tensor, Tensor | Sequence[Tensor]]],
+    *,
+    params: Iterable[Tensor],
+    solver: LinearSolver | None = None,
+    damping: float = 0.0,
+) -> Usefulness:
+    r"""Score auxiliary losses by what their Newton step would do to the outer loss.
+
+    .. math:: u_k = \langle \partial_W L_A,\; (\partial_W^2 L_T)^{-1}\, \partial_W \ell_k \rangle
+        = -\frac{d L_A}{d \varepsilon}\bigg|_{L_T + \varepsilon \ell_k}
+
+    To first order, raising the weight of :math:`\ell_k` by :math:`\varepsilon` changes the outer loss by
+    :math:`-\varepsilon u_k`. A plain gradient cosine leaves :math:`H^{-1}` out and can have the wrong sign. All K
+    scores of a batch cost one solve and two reverse passes.
+
+    Args:
+        batches: For each batch the train loss (or its curvature), the outer loss and the auxiliary losses, all
+            computed with the present weights: a tensor of shape (K,) or K scalars. Read one at a time: a generator
+            keeps one graph in memory.
+        params: The weights; an iterable.
+        solver: The method for the linear system; by default ``Neumann()``.
+        damping: Added to the Hessian's diagonal.
+
+    Returns:
+        Scores with standard errors over batches.
+
+    Raises:
+        InputError: If there is no batch, the number of losses changes, or a loss breaks a rule.
+        SolverError: If a solve fails.
+
+    Example:
+        >>> import torch
+        >>> w = torch.zeros(1, requires_grad=True)
+        >>> def losses(target):
+        ...     towards, away = ((w - 1) ** 2).sum(), ((w + 1) ** 2).sum()
+        ...     return (w**2).sum() / 2, ((w - target) ** 2).sum(), torch.stack([towards, away])
+        >>> scores = usefulness((losses(t) for t in [0.5, 1.5]), params=[w])
+        >>> scores.score.tolist(), scores.standard_error.tolist()
+        ([4.0, -4.0], [2.0, 2.0])
+
+    References:
+        Koh and Liang, "Understanding black-box predictions via influence functions", ICML 2017, for the same quantity
+        of a sample.
+    """
+    weights = _checks.tensors("params", params)
+    solver = Neumann() if solver is None else solver
+    rows: list[Tensor] = []
+    for train_loss, val_loss, aux_losses in batches:
+        H = train_loss if isinstance(train_loss, LossCurvature) else Hessian(train_loss, weights, damping=damping)
+        v = filled(gradients(_checks.scalar_loss("val_loss", val_loss), H.params), H.params)
+        solution = solver.solve(H, v)
+        if solution.report.failed:
+            cure = "Use damping, or more data a batch."
+            raise SolverError(
+                explain("A score needs a solve that converges.", f"It {solution.report.status.value}.", cure)
+            )
+        rows.append(_along(aux_losses, H.params, solution.x))
+        H.release()
+        if len(rows[-1]) != len(rows[0]):
+            rule, finding = "Every batch must have the same auxiliary losses.", f"{len(rows[0])}, then {len(rows[-1])}."
+            raise InputError(explain(rule, finding, "Give a loss that is absent from a batch the value 0."))
+    if not rows:
+        rule, cure = "`batches` must hold at least one batch.", "A generator that was used before is empty."
+        raise InputError(explain(rule, "It is empty.", cure))
+    samples = torch.stack(rows)
+    error = samples.std(dim=0) / len(rows) ** 0.5 if len(rows) > 1 else torch.full_like(samples[0], torch.nan)
+    return Usefulness(samples.mean(dim=0), error, samples)
+
+
+def _along(losses: Tensor | Sequence[Tensor], params: Sequence[Tensor], x: Vector) -> Tensor:
+    # ⟨∂_W ℓ_k, x⟩ for all k is the Jacobian times x: two reverse passes instead of K.
+    stacked = losses if isinstance(losses, Tensor) else torch.stack([loss.reshape(()) for loss in losses])
+    if stacked.dim() != 1 or not len(stacked):
+        rule, finding = "`aux_losses` must be K scalars.", f"The shape is {tuple(stacked.shape)}."
+        raise InputError(explain(rule, finding, "Reduce over the batch, e.g. with `.mean(0)`."))
+    if not bool(stacked.isfinite().all()):
+        bad = [k for k, loss in enumerate(stacked) if not bool(loss.isfinite())]
+        raise InputError(explain("`aux_losses` must be finite.", f"Those with index {bad} are not.", "Mend the loss."))
+    if not stacked.requires_grad:
+        return torch.zeros_like(stacked)
+    dual = torch.zeros_like(stacked, requires_grad=True)
+    pullback = gradients(stacked, params, (dual,), create_graph=True)  # u ↦ Jᵀu
+    pairs = [(p, c) for p, c in zip(pullback, x, strict=True) if p is not None]
+    if not pairs:
+        return torch.zeros_like(stacked.detach())
+    (scores,) = filled(gradients([p for p, _ in pairs], (dual,), [c for _, c in pairs]), (dual,))  # Jx
+    return scores.detach()

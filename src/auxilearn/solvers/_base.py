@@ -1,0 +1,173 @@
+"""The one verb of every solver, ``solve(H, v)``, and what it answers."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple, final
+
+from auxilearn._vectors import Vector
+from auxilearn.curvature import CurvatureOperator
+from auxilearn.solvers._preconditioner import Preconditioner, SymmetricallyScaled, scaling
+
+
+class Status(Enum):
+    """How a solve ended."""
+
+    CONVERGED = "converged"
+    """The residual is below the tolerance, or the method is exact."""
+
+    TRUNCATED = "truncated"
+    """The budget is used up; for a fixed number of terms this is what was asked for."""
+
+    NEGATIVE_CURVATURE = "negative curvature"
+    """The operator is not positive definite along the way; the solution is the best from before that was seen."""
+
+    DIVERGED = "diverged"
+    """The terms grow, although the curvature is positive: the step is above 2/λ_max."""
+
+    NON_FINITE = "non-finite"
+    """The right-hand side, a product or the solution is NaN or infinite."""
+
+
+@final
+@dataclass(frozen=True)
+class SolveReport:
+    """What a solve cost and how good it is.
+
+    Attributes:
+        status: How it ended.
+        products: Products with the operator that were used.
+        residual: The relative residual ‖v − Hx‖ / ‖v‖ of the returned solution; None where it would have cost a
+            product that was not asked for (``measure_residual=True`` asks).
+        largest_eigenvalue: The best estimate of λ_max met on the way, of the preconditioned operator if there is a
+            preconditioner; None if the method makes none.
+        negative_curvature: Whether a direction with ⟨u, Hu⟩ < 0 was met: the training loss is not at a minimum.
+        step: The step α of the Neumann series; None for the other methods.
+    """
+
+    status: Status
+    products: int
+    residual: float | None = None
+    largest_eigenvalue: float | None = None
+    negative_curvature: bool = False
+    step: float | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the solution should not be trusted: it diverged or is not finite."""
+        return self.status in {Status.DIVERGED, Status.NON_FINITE}
+
+
+@final
+@dataclass(frozen=True)
+class Solution:
+    """An approximation of ``H⁻¹ v``, and the report on it.
+
+    Attributes:
+        x: The solution, of the shapes of ``v``.
+        report: What it cost and how good it is.
+    """
+
+    x: Vector
+    report: SolveReport
+
+
+class LinearSolver(ABC):
+    """A method for ``H x = v``: frozen settings with one verb.
+
+    A solver knows the operator only by ``H @ v``; it never sees a loss or a model. To add one, subclass
+    :class:`IterativeSolver`, which takes care of zero and non-finite right-hand sides and of preconditioning.
+    """
+
+    @abstractmethod
+    def solve(self, H: CurvatureOperator, v: Vector, /) -> Solution:
+        """Solve ``H x = v`` approximately.
+
+        Args:
+            H: A symmetric operator; the methods suppose that it is positive definite, and report where it is not.
+            v: The right-hand side; it is not changed.
+
+        Returns:
+            The solution, with its report.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the solver remembers between calls, to be saved in a checkpoint.
+
+        Returns:
+            The memory; empty for most solvers.
+        """
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:  # noqa: B027 - most solvers remember nothing
+        """Restore what :meth:`state_dict` returned.
+
+        Args:
+            state: The memory.
+        """
+
+
+class Iterate(NamedTuple):
+    """What a method hands to :meth:`IterativeSolver.solve`."""
+
+    x: Vector
+    status: Status
+    residual: Vector | None = None
+    largest_eigenvalue: float | None = None
+    negative_curvature: bool = False
+    step: float | None = None
+
+
+@dataclass(frozen=True)
+class IterativeSolver(LinearSolver):
+    r"""The frame around every method: right-hand sides without direction, preconditioning, residual.
+
+    A diagonal preconditioner :math:`P \approx H^{-1}` is applied symmetrically,
+    :math:`(P^{1/2} H P^{1/2})\, y = P^{1/2} v` with :math:`x = P^{1/2} y`. The limit is the same; a truncated Neumann
+    series becomes :math:`\alpha\sum_j (I - \alpha P H)^j P v`, and conjugate gradients become preconditioned conjugate
+    gradients.
+
+    Args:
+        preconditioner: The diagonal :math:`P` as tensors of the weights' shapes, or an :class:`OptimizerMetric`.
+        measure_residual: Whether to spend one more product on the residual where the method does not know it.
+    """
+
+    preconditioner: Preconditioner | None = None
+    measure_residual: bool = False
+
+    @final
+    def solve(self, H: CurvatureOperator, v: Vector, /) -> Solution:
+        before = H.products
+        size = float(v.norm())
+        if not math.isfinite(size):
+            return Solution(v.zeros_like(), SolveReport(Status.NON_FINITE, products=0))
+        if size == 0.0:
+            return Solution(v.zeros_like(), SolveReport(Status.CONVERGED, products=0, residual=0.0))
+        if self.preconditioner is None:
+            system, found = H, self._solve(H, v)
+            x, residual = found.x, found.residual
+        else:
+            root, system = scaling(self.preconditioner, H, v)
+            found = self._solve(SymmetricallyScaled(system, root), v.times(root))
+            x = found.x.times(root)
+            residual = (
+                None if found.residual is None else Vector(r / s for r, s in zip(found.residual, root, strict=True))
+            )
+        finite = math.isfinite(float(x.norm()))
+        if residual is None and self.measure_residual and finite:
+            residual = v - system @ x
+        return Solution(
+            x if finite else v.zeros_like(),
+            SolveReport(
+                status=found.status if finite else Status.NON_FINITE,
+                products=H.products - before,
+                residual=float(residual.norm()) / size if finite and residual is not None else None,
+                largest_eigenvalue=found.largest_eigenvalue,
+                negative_curvature=found.negative_curvature,
+                step=found.step,
+            ),
+        )
+
+    @abstractmethod
+    def _solve(self, H: CurvatureOperator, v: Vector, /) -> Iterate: ...

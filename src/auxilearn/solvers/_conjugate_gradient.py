@@ -1,0 +1,75 @@
+"""Conjugate gradients, truncated at negative curvature."""
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+from auxilearn import _checks
+from auxilearn._vectors import Vector
+from auxilearn.curvature import CurvatureOperator
+from auxilearn.solvers._base import Iterate, IterativeSolver, Status
+
+
+@final
+@dataclass(frozen=True)
+class ConjugateGradient(IterativeSolver):
+    r"""Minimise :math:`\tfrac12 \langle x, Hx\rangle - \langle v, x\rangle` over growing Krylov spaces.
+
+    Exact after as many products as there are distinct eigenvalues. Where a search direction has
+    :math:`\langle p, Hp\rangle \le 0`, the solution so far is returned with ``Status.NEGATIVE_CURVATURE``; if it is the
+    first direction, the step :math:`x = v\,\|v\|^2 / |\langle v, Hv\rangle|` (or :math:`x = v` without any curvature).
+    Damping on the operator moves the spectrum up.
+
+    Args:
+        max_steps: The most products used.
+        tolerance: End once the relative residual is at most this.
+        preconditioner: See :class:`IterativeSolver`; the tolerance then refers to the preconditioned residual.
+        measure_residual: Without effect: the residual is known.
+
+    Raises:
+        InputError: If ``max_steps`` is below 1 or the tolerance negative.
+
+    Example:
+        >>> import torch
+        >>> from auxilearn.curvature import Hessian
+        >>> w = torch.ones(2, requires_grad=True)
+        >>> H = Hessian((torch.tensor([1.0, 4.0]) * w.square()).sum() / 2, [w])
+        >>> solution = ConjugateGradient().solve(H, Vector([torch.ones(2)]))
+        >>> [round(a, 5) for a in solution.x.tensors[0].tolist()], solution.report.products
+        ([1.0, 0.25], 2)
+
+    References:
+        Hestenes and Stiefel 1952; Steihaug, SIAM J. Numer. Anal. 1983, for the truncation.
+    """
+
+    max_steps: int = 20
+    tolerance: float = 1e-6
+
+    def __post_init__(self) -> None:
+        _checks.at_least("max_steps", self.max_steps, 1)
+        _checks.at_least("tolerance", self.tolerance, 0.0)
+
+    def _solve(self, H: CurvatureOperator, v: Vector, /) -> Iterate:
+        x, r, p = v.zeros_like(), v, v
+        rr = float(r.dot(r))
+        goal = self.tolerance**2 * rr
+        largest = 0.0
+        for step in range(self.max_steps):
+            Hp = H @ p
+            pHp = float(p.dot(Hp))
+            if not math.isfinite(pHp):
+                return Iterate(v * math.nan, Status.NON_FINITE)
+            if pHp <= 0.0:
+                if step == 0:
+                    x = v * (rr / abs(pHp)) if pHp != 0.0 else v
+                    r = None
+                return Iterate(x, Status.NEGATIVE_CURVATURE, r, largest or None, negative_curvature=pHp < 0.0)
+            largest = max(largest, pHp / float(p.dot(p)))
+            alpha = rr / pHp
+            x = x.add(p, scale=alpha)
+            r = r.add(Hp, scale=-alpha)
+            rr, rr_before = float(r.dot(r)), rr
+            if rr <= goal:
+                return Iterate(x, Status.CONVERGED, r, largest)
+            p = r.add(p, scale=rr / rr_before)
+        return Iterate(x, Status.TRUNCATED, r, largest)

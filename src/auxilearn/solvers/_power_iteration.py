@@ -1,0 +1,75 @@
+"""An estimate of the largest eigenvalue that gets better from call to call."""
+
+import math
+from typing import Any, NamedTuple, final
+
+from auxilearn._vectors import Vector
+from auxilearn.curvature import CurvatureOperator
+
+
+class Estimate(NamedTuple):
+    """The size of the largest eigenvalue, from below, and whether negative curvature was met."""
+
+    largest: float
+    negative: bool
+
+
+@final
+class PowerIteration:
+    r"""Power iteration whose vector is kept, for the spectrum changes slowly during training.
+
+    .. math:: u \leftarrow H u / \|H u\|, \qquad \hat\lambda = \|H u\| \le \lambda_{\max}
+
+    It starts from the right-hand side rather than from noise: solvers of the system stay in the Krylov space of ``v``,
+    so only the eigenvalues present in ``v`` matter, and no random state is needed. Later calls mix the new right-hand
+    side in, lest a direction be missed that the old ones did not have.
+    """
+
+    def __init__(self) -> None:
+        self._vector: Vector | None = None
+
+    def update(self, H: CurvatureOperator, v: Vector, first_steps: int, /) -> Estimate:
+        """Take the next step of the power iteration, or the first few.
+
+        Args:
+            H: The operator.
+            v: The right-hand side, not zero.
+            first_steps: Products at the first call, or when the shapes have changed; later calls use one.
+
+        Returns:
+            The estimate; NaN or infinite if a product is.
+        """
+        unit = v / float(v.norm())
+        kept = self._vector
+        if kept is not None and [t.shape for t in kept] == [t.shape for t in v]:
+            # A checkpoint may have brought the vector from another device.
+            u, steps = Vector(k.to(t) for k, t in zip(kept, v, strict=True)) + 0.1 * unit, 1
+        else:
+            u, steps = unit, first_steps
+        largest, negative = 0.0, False
+        for _ in range(steps):
+            u = u / float(u.norm())
+            product = H @ u
+            size = float(product.norm())
+            if size == 0.0 or not math.isfinite(size):
+                return Estimate(max(largest, size) if size == 0.0 else size, negative)
+            negative = negative or float(u.dot(product)) < 0
+            largest, u = max(largest, size), product
+        self._vector = u / float(u.norm())
+        return Estimate(largest, negative)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the vector.
+
+        Returns:
+            The tensors of the vector, or nothing before the first call.
+        """
+        return {} if self._vector is None else {"vector": [t.clone() for t in self._vector]}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Restore the vector.
+
+        Args:
+            state: What :meth:`state_dict` returned.
+        """
+        self._vector = Vector(t.clone() for t in state["vector"]) if "vector" in state else None
