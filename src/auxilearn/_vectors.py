@@ -16,7 +16,7 @@ class Vector:
     r"""An element of parameter space: a tuple of tensors with the operations of a vector space.
 
     The tensors are never concatenated, for that would copy them and would gather sharded ones (``DTensor``).
-    Every operation returns a new vector and changes none.
+    Every operation returns a new vector and changes none, but for :meth:`add_`.
 
     Args:
         tensors: The blocks, e.g. one for each parameter of a network, any shapes.
@@ -72,6 +72,23 @@ class Vector:
             The sum.
         """
         return Vector(torch._foreach_add(self.tensors, other.tensors, alpha=scale))
+
+    def add_(self, other: "Vector", /, *, scale: float) -> None:
+        """Add ``scale * other`` in place; for a vector that is the caller's own, such as a running sum.
+
+        Args:
+            other: A vector of the same shapes.
+            scale: The factor of ``other``.
+        """
+        torch._foreach_add_(self.tensors, other.tensors, alpha=scale)
+
+    def clone(self) -> "Vector":
+        """Return a copy that may be changed in place.
+
+        Returns:
+            The copy.
+        """
+        return Vector(t.clone() for t in self.tensors)
 
     def times(self, other: "Vector", /) -> "Vector":
         """Return the element-wise product, i.e. a diagonal matrix times a vector.
@@ -144,11 +161,11 @@ class Vector:
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
+    if a.dtype.itemsize < 4:
+        a, b = a.float(), b.float()
     if _is_distributed(a):
         # The sum over a shard is partial; `full_tensor` adds the ranks' parts.
         return cast("Any", (a * b).sum()).full_tensor()
-    if a.dtype.itemsize < 4:
-        a, b = a.float(), b.float()
     return torch.dot(a.reshape(-1), b.reshape(-1))
 
 

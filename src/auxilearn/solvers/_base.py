@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple, final
 
+import torch
+
 from auxilearn._vectors import Vector
 from auxilearn.curvature import CurvatureOperator
 from auxilearn.solvers._preconditioner import Preconditioner, SymmetricallyScaled, scaling
@@ -119,7 +121,19 @@ class Iterate(NamedTuple):
     step: float | None = None
 
 
-@dataclass(frozen=True)
+def rounding(v: Vector, /) -> float:
+    """Return the relative size below which a quotient ⟨u, Hu⟩ / (λ_max ‖u‖²) says nothing about its sign.
+
+    Args:
+        v: A vector of the data type in use.
+
+    Returns:
+        Ten times the machine precision.
+    """
+    return 10.0 * torch.finfo(v.tensors[0].dtype).eps
+
+
+@dataclass(frozen=True, kw_only=True)
 class IterativeSolver(LinearSolver):
     r"""The frame around every method: right-hand sides without direction, preconditioning, residual.
 
@@ -157,6 +171,7 @@ class IterativeSolver(LinearSolver):
         finite = math.isfinite(float(x.norm()))
         if residual is None and self.measure_residual and finite:
             residual = v - system @ x
+            finite = math.isfinite(float(residual.norm()))
         return Solution(
             x if finite else v.zeros_like(),
             SolveReport(

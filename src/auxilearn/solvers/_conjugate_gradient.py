@@ -7,7 +7,7 @@ from typing import final
 from auxilearn import _checks
 from auxilearn._vectors import Vector
 from auxilearn.curvature import CurvatureOperator
-from auxilearn.solvers._base import Iterate, IterativeSolver, Status
+from auxilearn.solvers._base import Iterate, IterativeSolver, Status, rounding
 
 
 @final
@@ -46,7 +46,7 @@ class ConjugateGradient(IterativeSolver):
     tolerance: float = 1e-6
 
     def __post_init__(self) -> None:
-        _checks.at_least("max_steps", self.max_steps, 1)
+        _checks.count("max_steps", self.max_steps, 1)
         _checks.at_least("tolerance", self.tolerance, 0.0)
 
     def _solve(self, H: CurvatureOperator, v: Vector, /) -> Iterate:
@@ -56,15 +56,17 @@ class ConjugateGradient(IterativeSolver):
         largest = 0.0
         for step in range(self.max_steps):
             Hp = H @ p
-            pHp = float(p.dot(Hp))
+            pp, pHp = float(p.dot(p)), float(p.dot(Hp))
             if not math.isfinite(pHp):
                 return Iterate(v * math.nan, Status.NON_FINITE)
-            if pHp <= 0.0:
+            # On a singular operator the direction ends in its null space, where the curvature is rounding of either sign.
+            noise = rounding(p) * largest * pp
+            if pHp <= noise:
                 if step == 0:
                     x = v * (rr / abs(pHp)) if pHp != 0.0 else v
                     r = None
-                return Iterate(x, Status.NEGATIVE_CURVATURE, r, largest or None, negative_curvature=pHp < 0.0)
-            largest = max(largest, pHp / float(p.dot(p)))
+                return Iterate(x, Status.NEGATIVE_CURVATURE, r, largest or None, negative_curvature=pHp < -noise)
+            largest = max(largest, pHp / pp)
             alpha = rr / pHp
             x = x.add(p, scale=alpha)
             r = r.add(Hp, scale=-alpha)

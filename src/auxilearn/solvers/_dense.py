@@ -44,7 +44,7 @@ class Dense(IterativeSolver):
     cutoff: float | None = None
 
     def __post_init__(self) -> None:
-        _checks.at_least("max_size", self.max_size, 1)
+        _checks.count("max_size", self.max_size, 1)
         if self.cutoff is not None:
             _checks.at_least("cutoff", self.cutoff, 0.0)
 

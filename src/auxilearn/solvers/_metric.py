@@ -77,7 +77,8 @@ class OptimizerMetric:
             finding = f"A parameter of shape {tuple(param.shape)} is in none of its groups."
             raise InputError(explain(rule, finding, "Pass the primary optimizer, or leave that parameter out."))
         state: State = self._optimizer.state.get(param, {})
-        if self._rule is not _sgd and not state:
+        # Adagrad makes its state when it is built, before its first step.
+        if self._rule is not _sgd and (not state or float(state["step"]) == 0.0):
             finding = f"A parameter of shape {tuple(param.shape)} has no state yet."
             raise InputError(explain(rule, finding, "Take a training step before the outer step."))
         with torch.no_grad():
@@ -85,7 +86,7 @@ class OptimizerMetric:
 
 
 def _rule_of(optimizer: Optimizer) -> Rule:
-    rules: dict[type[Optimizer], Rule] = {SGD: _sgd, Adam: _adam, AdamW: _adam, RMSprop: _rmsprop, Adagrad: _adagrad}
+    rules: dict[type[Optimizer], Rule] = {SGD: _sgd, Adam: _adam, AdamW: _adamw, RMSprop: _rmsprop, Adagrad: _adagrad}
     if type(optimizer) not in rules:
         rule = "`OptimizerMetric` knows SGD, Adam, AdamW, RMSprop and Adagrad."
         cure = "Use one of them, or pass a diagonal as the preconditioner."
@@ -105,12 +106,13 @@ def _sgd(param: Tensor, group: Group, state: State) -> tuple[Tensor, Tensor]:
 def _adam(param: Tensor, group: Group, state: State) -> tuple[Tensor, Tensor]:
     second = state["max_exp_avg_sq"] if group["amsgrad"] else state["exp_avg_sq"]
     root = (second / (1 - group["betas"][1] ** float(state["step"]))).sqrt() + group["eps"]
-    return float(group["lr"]) / root, _decay(param, group, root)
-
-
-def _decay(param: Tensor, group: Group, root: Tensor) -> Tensor:
     decay = torch.full_like(param, group["weight_decay"])
-    return decay * root if group.get("decoupled_weight_decay") else decay
+    return float(group["lr"]) / root, decay * root if group.get("decoupled_weight_decay") else decay
+
+
+def _adamw(param: Tensor, group: Group, state: State) -> tuple[Tensor, Tensor]:
+    # torch 2.6 has no such entry in the groups of AdamW, whose decay is decoupled by definition.
+    return _adam(param, {**group, "decoupled_weight_decay": True}, state)
 
 
 def _rmsprop(param: Tensor, group: Group, state: State) -> tuple[Tensor, Tensor]:

@@ -4,10 +4,14 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
+import torch
+
 from auxilearn import _checks
+from auxilearn._checks import explain
 from auxilearn._vectors import Vector
 from auxilearn.curvature import CurvatureOperator
-from auxilearn.solvers._base import Iterate, IterativeSolver, Status
+from auxilearn.errors import InputError
+from auxilearn.solvers._base import Iterate, IterativeSolver, Status, rounding
 from auxilearn.solvers._power_iteration import PowerIteration
 
 
@@ -64,13 +68,14 @@ class Neumann(IterativeSolver):
     _spectrum: PowerIteration = field(default_factory=PowerIteration, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _checks.at_least("terms", self.terms, 0)
+        _checks.count("terms", self.terms, 0)
         _checks.at_least("tolerance", self.tolerance, 0.0)
-        _checks.at_least("first_steps", self.first_steps, 1)
-        if isinstance(self.alpha, str):
-            _checks.one_of("alpha", self.alpha, ("auto", "a positive number"))
-        else:
+        _checks.count("first_steps", self.first_steps, 1)
+        if not isinstance(self.alpha, str):
             _checks.positive("alpha", self.alpha)
+        elif self.alpha != "auto":
+            rule = "`alpha` must be a positive number or 'auto'."
+            raise InputError(explain(rule, f"It is {self.alpha!r}.", "Choose one of them."))
 
     def _solve(self, H: CurvatureOperator, v: Vector, /) -> Iterate:
         if isinstance(self.alpha, str):
@@ -78,34 +83,28 @@ class Neumann(IterativeSolver):
         return self._fixed(H, v, self.alpha)
 
     def _fixed(self, H: CurvatureOperator, v: Vector, alpha: float) -> Iterate:
-        # The original's order of operations, so that its numbers are repeated: the term first, then the sum.
-        total = term = previous = product = v
+        # Sum and term are buffers of our own, changed in place: a third of the memory traffic of new ones.
+        scale = alpha if self.scaled else 1.0
+        x, term = v * scale, v.clone()
         goal = self.tolerance * float(v.norm()) if self.tolerance else 0.0
-        status = Status.TRUNCATED
-        for _ in range(self.terms):
+        status, largest, negative = Status.TRUNCATED, None, False
+        for j in range(self.terms):
             product = H @ term
-            term, previous = term.add(product, scale=-alpha), term  # (I − αH)ʲ v
-            total = total + term
+            if j == self.terms - 1:
+                growing, curvature, largest = _growth(term, product, alpha)
+                negative = curvature < 0.0
+                if growing:
+                    status = Status.NEGATIVE_CURVATURE if negative else Status.DIVERGED
+            term.add_(product, scale=-alpha)  # (I − αH)ʲ v
+            x.add_(term, scale=scale)
             if goal and float(term.norm()) <= goal:
                 status = Status.CONVERGED
                 break
-        x = total * alpha if self.scaled else total
-        if not self.terms:
-            return Iterate(x, status, step=alpha)
-        size, curvature = float(previous.norm()), float(previous.dot(product))
-        if float(term.norm()) > size:
-            status = Status.DIVERGED if curvature > 0 else Status.NEGATIVE_CURVATURE
-        return Iterate(
-            x,
-            status,
-            largest_eigenvalue=curvature / size**2 if size else None,
-            negative_curvature=curvature < 0,
-            step=alpha,
-        )
+        return Iterate(x, status, largest_eigenvalue=largest, negative_curvature=negative, step=alpha)
 
     def _guarded(self, H: CurvatureOperator, v: Vector) -> Iterate:
-        # Richardson's iteration x ← x + α r, r ← r − α H r, which is the Neumann series as long as α stays; since H r
-        # is known before α is used, a step that is too long is shortened without a product being lost.
+        # Richardson's iteration x ← x + α r, r ← r − α H r, which is the Neumann series as long as α stays; since H r is
+        # known before α is used, a step that is too long is shortened without a product being lost.
         estimate = self._spectrum.update(H, v, self.first_steps)
         if not math.isfinite(estimate.largest):
             return Iterate(v * math.nan, Status.NON_FINITE)
@@ -114,32 +113,27 @@ class Neumann(IterativeSolver):
             return Iterate(v, Status.TRUNCATED, largest_eigenvalue=0.0, step=1.0)
         largest, negative = estimate.largest, estimate.negative
         alpha = 1.0 / largest
-        x, r, size = v.zeros_like(), v, float(v.norm())
-        goal = self.tolerance * size
+        x, r = v.zeros_like(), v.clone()
+        goal = self.tolerance * float(v.norm()) if self.tolerance else 0.0
         status = Status.TRUNCATED
         for _ in range(self.terms):
             product = H @ r
-            curvature = float(r.dot(product))
-            negative = negative or curvature < 0
-            after = r.add(product, scale=-alpha)
-            size_after = float(after.norm())
-            if not math.isfinite(size_after):
+            growing, curvature, seen = _growth(r, product, alpha)
+            if not math.isfinite(curvature):
                 return Iterate(v * math.nan, Status.NON_FINITE)
-            if size_after > size and curvature <= 0:
+            negative = negative or curvature < 0.0
+            if growing and seen is None:
                 status = Status.NEGATIVE_CURVATURE
                 break
-            if size_after > size:
-                # ‖r − αHr‖ > ‖r‖ with ⟨r, Hr⟩ > 0 proves λ_max ≥ ‖Hr‖² / ⟨r, Hr⟩ > 2/α.
-                largest = float(product.dot(product)) / curvature
+            if growing and seen is not None:
+                largest = seen
                 alpha = 1.0 / largest
-                after = r.add(product, scale=-alpha)
-                size_after = float(after.norm())
-            x = x.add(r, scale=alpha)
-            r, size = after, size_after
-            if size <= goal:
+            x.add_(r, scale=alpha)
+            r.add_(product, scale=-alpha)
+            if goal and float(r.norm()) <= goal:
                 status = Status.CONVERGED
                 break
-        x = x.add(r, scale=alpha)  # the last term needs no product
+        x.add_(r, scale=alpha)  # the last term needs no product
         if not self.scaled:
             x = x / alpha
         return Iterate(x, status, largest_eigenvalue=largest, negative_curvature=negative, step=alpha)
@@ -159,3 +153,13 @@ class Neumann(IterativeSolver):
             state: What :meth:`state_dict` returned.
         """
         self._spectrum.load_state_dict(state)
+
+
+def _growth(r: Vector, product: Vector, alpha: float) -> tuple[bool, float, float | None]:
+    # ‖r − αHr‖² > ‖r‖² ⟺ α‖Hr‖² > 2⟨r, Hr⟩: no norm of the result is needed. Where it holds along positive curvature, the
+    # quotient ‖Hr‖² / ⟨r, Hr⟩ ≤ λ_max proves that α > 2/λ_max; anywhere it is an estimate of λ_max from below.
+    size, curvature, square = torch.stack([r.dot(r), r.dot(product), product.dot(product)]).tolist()
+    seen = square / curvature if curvature > 0 else None
+    # Where r has come to the null space of a singular operator, or to zero, the products are rounding of either sign.
+    noise = max(rounding(r) * size / alpha, torch.finfo(r.tensors[0].dtype).tiny)
+    return alpha * square - 2 * curvature > noise, 0.0 if abs(curvature) <= noise else curvature, seen

@@ -57,7 +57,7 @@ class Nystrom(IterativeSolver):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _checks.at_least("rank", self.rank, 1)
+        _checks.count("rank", self.rank, 1)
 
     def _solve(self, H: CurvatureOperator, v: Vector, /) -> Iterate:
         basis = self._basis(v)

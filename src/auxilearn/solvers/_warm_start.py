@@ -45,7 +45,8 @@ class WarmStart(LinearSolver):
         if start is None or [t.shape for t in start] != [t.shape for t in v]:
             solution = self.solver.solve(H, v)
         else:
-            solution = self._continued(H, v, start)
+            # A checkpoint may have brought the solution from another device.
+            solution = self._continued(H, v, Vector(s.to(t) for s, t in zip(start, v, strict=True)))
         if not solution.report.failed:
             self._memory.x = solution.x
         return solution

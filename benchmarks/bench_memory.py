@@ -1,0 +1,99 @@
+"""Print that memory stays flat over 1,000 outer steps, and that streamed batches do not add up.
+
+Each measurement runs in a process of its own and reads the peak that the operating system saw (``ru_maxrss``), less
+that of the same process doing one outer step on one batch.
+"""
+
+import multiprocessing
+import resource
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from auxilearn.curvature import Hessian, Streamed
+from auxilearn.optim import MetaOptimizer
+
+BATCH = 256
+
+
+def peak() -> float:
+    """Return the largest resident size so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Setting:
+    """A convolutional network with two losses and a weight for each."""
+
+    def __init__(self, batches: int) -> None:
+        torch.manual_seed(0)
+        self.net = nn.Sequential(
+            nn.Conv2d(1, 16, 5), nn.SiLU(), nn.Conv2d(16, 16, 5), nn.SiLU(), nn.Flatten(), nn.Linear(16 * 400, 10)
+        )
+        self.phi = nn.Parameter(torch.ones(2))
+        self.meta = MetaOptimizer(torch.optim.Adam([self.phi], lr=1e-3))
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=1e-3)
+        self.x, self.y = torch.randn(batches, BATCH, 1, 28, 28), torch.randint(10, (batches, BATCH))
+
+    def loss(self, batch: int) -> Tensor:
+        """Return the weighted losses of one batch."""
+        logits = self.net(self.x[batch])
+        return torch.stack([cross_entropy(logits, self.y[batch]), logits.square().mean()]) @ self.phi
+
+    def outer_step(self, batches: int) -> None:
+        """Take one outer step on the mean over some batches, streamed."""
+        params = list(self.net.parameters())
+        H = Streamed(lambda b: Hessian(self.loss(b), params), range(batches))
+        outer = (cross_entropy(self.net(self.x[b]), self.y[b]) for b in range(batches))
+        self.meta.step(H, outer, params, [self.phi])
+
+    def step_on_a_few_samples(self) -> None:
+        """Take one training step and one outer step on eight samples, as a training loop does."""
+        few = slice(0, 8)
+
+        def train_loss() -> Tensor:
+            logits = self.net(self.x[0, few])
+            return torch.stack([cross_entropy(logits, self.y[0, few]), logits.square().mean()]) @ self.phi
+
+        self.optimizer.zero_grad()
+        train_loss().backward()
+        self.optimizer.step()
+        outer = cross_entropy(self.net(self.x[0, few]), self.y[0, few])
+        self.meta.step(train_loss(), outer, self.net.parameters(), [self.phi])
+
+
+def streamed(batches: int) -> float:
+    """Return what one outer step over some batches adds to the resident size, in MiB."""
+    setting = Setting(8)
+    before = peak()
+    setting.outer_step(batches)
+    return peak() - before
+
+
+def growth(steps: int) -> float:
+    """Return what ``steps`` further steps add to the resident size after a hundred, in MiB."""
+    setting = Setting(1)
+    for _ in range(100):
+        setting.step_on_a_few_samples()
+    before = peak()
+    for _ in range(steps):
+        setting.step_on_a_few_samples()
+    return peak() - before
+
+
+def apart(function: Callable[[int], float], argument: int) -> float:
+    """Run a measurement in a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, (argument,))
+
+
+def main() -> None:
+    """Print the two measurements."""
+    one, eight = apart(streamed, 1), apart(streamed, 8)
+    print(f"one outer step, 1 batch of {BATCH}: +{one:.0f} MiB; 8 batches streamed: +{eight:.0f} MiB; ratio {eight / one:.2f}")
+    print(f"1,000 training and outer steps after the first 100: +{apart(growth, 1000):.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()
