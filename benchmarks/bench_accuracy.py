@@ -30,7 +30,9 @@ def solved(problem: BilevelProblem, solver: LinearSolver) -> tuple[Tensor, int]:
     """Return the hypergradient and the number of products."""
     W = tuple(w.clone().requires_grad_() for w in problem.params)
     phi = tuple(p.clone().requires_grad_() for p in problem.aux_params)
-    result = hypergradient(problem.train_loss(W, phi), problem.val_loss(W, phi), params=W, aux_params=phi, solver=solver)
+    result = hypergradient(
+        problem.train_loss(W, phi), problem.val_loss(W, phi), params=W, aux_params=phi, solver=solver
+    )
     return result.grads[0], result.report.products
 
 

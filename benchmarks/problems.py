@@ -89,7 +89,7 @@ def logistic() -> Known:
 
 
 def tanh_mlp(hidden: int = 4) -> BilevelProblem:
-    """A two-layer tanh network with a decay exp(φ) for each of its four tensors, trained to its minimum by Newton steps."""
+    """A two-layer tanh network with a decay exp(φ) for each of its four tensors, at its minimum."""
     d = table()
     x, outer_x = d.x[:, :8], d.outer_x[:, :8]
 

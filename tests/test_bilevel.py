@@ -3,10 +3,10 @@
 import copy
 
 import torch
-from support import DEVICE, DTYPE
 from torch import Tensor, nn
 
 from auxilearn import BilevelProblem
+from support import DEVICE, DTYPE
 
 
 def modules() -> tuple[nn.Module, nn.Module, Tensor]:

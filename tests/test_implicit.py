@@ -3,13 +3,13 @@
 import pytest
 import torch
 from problems import Known, logistic, ridge, tanh_mlp
-from support import DEVICE, DTYPE
 from torch import Tensor
 
 from auxilearn import BilevelProblem, hypergradient, unrolled
 from auxilearn.curvature import FiniteDifference, Hessian, Streamed
 from auxilearn.errors import SolverError, SolverWarning
 from auxilearn.solvers import ConjugateGradient, Dense, Identity, LinearSolver, Neumann, Nystrom, Status
+from support import DEVICE, DTYPE
 
 EXACT = {
     "dense": Dense(),

@@ -4,13 +4,13 @@ import copy
 
 import pytest
 import torch
-from support import DEVICE, DTYPE
 from torch import nn
 
 from auxilearn.curvature import Hessian, Streamed
 from auxilearn.optim import MetaOptimizer
 from auxilearn.safety import second_order
 from auxilearn.solvers import ConjugateGradient, Identity, Neumann, WarmStart
+from support import DEVICE, DTYPE
 
 K = 3
 
@@ -244,9 +244,7 @@ def test_frozen_and_unused_parameters_of_both_levels_are_left_alone() -> None:
     assert torch.equal(unused_phi, torch.ones_like(unused_phi))
 
     alone = World()
-    expected = alone.outer_step(
-        MetaOptimizer(torch.optim.SGD(alone.auxiliary.parameters(), lr=0.1)), return_grads=True
-    )
+    expected = alone.outer_step(MetaOptimizer(torch.optim.SGD(alone.auxiliary.parameters(), lr=0.1)), return_grads=True)
     assert expected is not None
     assert torch.equal(grads[0], expected[0])
 
@@ -256,9 +254,7 @@ def test_parameters_shared_between_the_levels_belong_to_the_outer_one() -> None:
     shared = world.primary[2].bias
     aux = [*world.auxiliary.parameters(), shared]
     meta = MetaOptimizer(torch.optim.SGD(aux, lr=0.1), solver=ConjugateGradient(max_steps=5))
-    grads = meta.step(
-        world.loss_func(True), world.loss_func(False), world.primary.parameters(), aux, return_grads=True
-    )
+    grads = meta.step(world.loss_func(True), world.loss_func(False), world.primary.parameters(), aux, return_grads=True)
     twin = World()
     inner = [p for p in twin.primary.parameters() if p is not twin.primary[2].bias]
     twin_aux = [*twin.auxiliary.parameters(), twin.primary[2].bias]
@@ -355,13 +351,9 @@ def test_the_outer_step_works_on_an_autocast_forward() -> None:
     meta = MetaOptimizer(torch.optim.SGD(world.auxiliary.parameters(), lr=0.1))
     with torch.autocast(DEVICE.type, dtype=torch.bfloat16):
         train, val = world.loss_func(True), world.loss_func(False)
-    grads = meta.step(
-        train, val, world.primary.parameters(), world.auxiliary.parameters(), return_grads=True
-    )
+    grads = meta.step(train, val, world.primary.parameters(), world.auxiliary.parameters(), return_grads=True)
     exact = World(dtype=torch.float32)
-    expected = exact.outer_step(
-        MetaOptimizer(torch.optim.SGD(exact.auxiliary.parameters(), lr=0.1)), return_grads=True
-    )
+    expected = exact.outer_step(MetaOptimizer(torch.optim.SGD(exact.auxiliary.parameters(), lr=0.1)), return_grads=True)
     assert grads is not None
     assert expected is not None
     assert float((grads[0] - expected[0]).norm() / expected[0].norm()) < 0.1

@@ -28,16 +28,15 @@ def test_scores_are_minus_the_slope_of_the_retrained_outer_loss() -> None:
     found = usefulness([(*losses, torch.stack(auxiliary(W)))], params=W, solver=Dense())
     h = 1e-5
     for k, score in enumerate(found.score):
-        ends = [
-            float(
-                problem.val_loss(
-                    minimised(lambda V, s=s: problem.train_loss(V, problem.aux_params) + s * auxiliary(V)[k], problem.params),
-                    problem.aux_params,
-                )
-            )
-            for s in (h, -h)
-        ]
-        assert float(score) == pytest.approx(-(ends[0] - ends[1]) / (2 * h), rel=1e-4)
+
+        def outer_after_training_with(weight: float, k: int = k) -> float:
+            def train(V: tuple[Tensor, ...]) -> Tensor:
+                return problem.train_loss(V, problem.aux_params) + weight * auxiliary(V)[k]
+
+            return float(problem.val_loss(minimised(train, problem.params), problem.aux_params))
+
+        slope = (outer_after_training_with(h) - outer_after_training_with(-h)) / (2 * h)
+        assert float(score) == pytest.approx(-slope, rel=1e-4)
     assert bool(found.standard_error.isnan().all())  # one batch tells nothing about the error
 
 

@@ -1,21 +1,21 @@
 """Vectors against flat tensors, the axioms of a vector space, and sharded tensors against whole ones."""
 
 import operator
-import time
+import subprocess
+import sys
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import DEVICE, DTYPE, generator, normal
 from torch import Tensor
 from torch import distributed as dist
-from torch import multiprocessing as mp
 
 from auxilearn import Vector
+from auxilearn._vectors import dots
+from support import DEVICE, DTYPE, generator, normal, process_group
 
 # Derandomised, so that a failure here is a failure everywhere.
 examples = settings(deadline=None, max_examples=60, derandomize=True)
@@ -84,6 +84,13 @@ def test_dot_norm_and_times_are_those_of_the_flat_tensors(uv: list[Vector]) -> N
     torch.testing.assert_close(u.dot(v), u.flat() @ v.flat())
     torch.testing.assert_close(u.norm(), torch.linalg.vector_norm(u.flat()))
     assert torch.equal(u.times(v).flat(), u.flat() * v.flat())
+
+
+@examples
+@given(vectors(2))
+def test_several_dots_are_read_together(uv: list[Vector]) -> None:
+    u, v = uv
+    assert dots((u, u), (u, v)) == [float(u.dot(u)), float(u.dot(v))]
 
 
 @examples
@@ -195,19 +202,10 @@ def test_half_precision_is_summed_in_float32(dtype: torch.dtype) -> None:
 needs_distributed = pytest.mark.skipif(not dist.is_available(), reason="torch is built without torch.distributed")
 
 
-def join_group(rank: int, size: int, store: str) -> None:
-    """Meet the other processes through a file, for a port may be taken."""
-    shared = dist.FileStore(store, size)
-    dist.init_process_group("gloo", store=shared, rank=rank, world_size=size, timeout=timedelta(seconds=60))
-
-
-def check_sharded(rank: int, size: int, store: str) -> None:
+def check_sharded(rank: int, size: int, store: Path) -> None:
     """Compare every operation on shards with that on the whole; runs in every process of a group."""
-    join_group(rank, size, store)
-    try:
+    with process_group(store, rank=rank, size=size):
         _compare_with_whole(size)
-    finally:
-        dist.destroy_process_group()
 
 
 def _compare_with_whole(size: int) -> None:
@@ -264,17 +262,21 @@ def _compare_with_whole(size: int) -> None:
 
 @needs_distributed
 def test_shards_in_one_process_equal_the_whole(tmp_path: Path) -> None:
-    check_sharded(0, 1, str(tmp_path / "store"))
+    check_sharded(0, 1, tmp_path / "store")
 
 
 @needs_distributed
 def test_shards_in_two_processes_equal_the_whole(tmp_path: Path) -> None:
-    group = mp.spawn(check_sharded, args=(2, str(tmp_path / "store")), nprocs=2, join=False)
-    assert group is not None
-    deadline = time.monotonic() + 120
+    # This file run by its path, for the name under which pytest imports it depends on how pytest was called.
+    store = str(tmp_path / "store")
+    processes = [subprocess.Popen([sys.executable, __file__, str(rank), store]) for rank in range(2)]
     try:
-        while not group.join(timeout=1.0):
-            assert time.monotonic() < deadline, "the processes wait for each other"
+        assert [p.wait(timeout=120) for p in processes] == [0, 0]
     finally:
-        for process in group.processes:
-            process.kill()
+        for p in processes:
+            p.kill()
+            p.wait()
+
+
+if __name__ == "__main__":
+    check_sharded(int(sys.argv[1]), 2, Path(sys.argv[2]))

@@ -1,6 +1,7 @@
 """Validation of arguments: every message states the rule, the finding and the cure."""
 
 import math
+import operator
 from collections.abc import Iterable, Mapping
 from typing import cast
 
@@ -63,6 +64,26 @@ def tensors(name: str, values: Iterable[Tensor], /) -> tuple[Tensor, ...]:
     return trainable
 
 
+def blocks(name: str, values: Iterable[Tensor], /) -> tuple[Tensor, ...]:
+    """Make a tuple of the tensors in ``values``, trainable or not.
+
+    Args:
+        name: The argument's name, for messages.
+        values: The tensors, any iterable of them.
+
+    Returns:
+        The tensors, in order.
+
+    Raises:
+        InputError: As for :func:`tensors`, but that frozen and repeated ones are accepted.
+    """
+    found = tuple(_listed(name, values))
+    if not found:
+        raise InputError(explain(f"`{name}` must hold at least one tensor.", "It is empty.", "Pass the tensors."))
+    _one_kind(name, found)
+    return found
+
+
 def _listed(name: str, values: object) -> list[Tensor]:
     rule = f"`{name}` must be an iterable of tensors."
     if isinstance(values, nn.Module):
@@ -70,14 +91,18 @@ def _listed(name: str, values: object) -> list[Tensor]:
     if isinstance(values, Tensor):
         raise InputError(explain(rule, "It is a single tensor.", "Put it in a list: `[tensor]`."))
     if isinstance(values, (Mapping, str)) or not isinstance(values, Iterable):
-        finding = f"It is a `{type(cast('object', values)).__name__}`."
-        raise InputError(explain(rule, finding, "Pass a list of the tensors."))
+        given = cast("object", values)
+        cure = "Call it." if callable(given) else "Pass a list of the tensors, e.g. a model's `.parameters()`."
+        raise InputError(explain(rule, f"It is {_kind(given)}.", cure))
     found = list(cast("Iterable[object]", values))
     for value in found:
         if not isinstance(value, Tensor):
-            kind = type(value).__name__
-            cure = "Pass `.parameters()`, not `.named_parameters()`." if kind == "tuple" else "Pass tensors."
-            raise InputError(explain(rule, f"It holds a `{kind}`.", cure))
+            cures = {"tuple": "Pass `.parameters()`, not `.named_parameters()`.", "list": "Make one list of the lists."}
+            cure = cures.get(type(value).__name__, "Pass tensors.")
+            raise InputError(explain(rule, f"It holds {_kind(value)}.", cure))
+        if value.is_complex() and value.requires_grad:
+            cure = "Keep the real and imaginary parts as the parameter, and call `torch.view_as_complex` on it."
+            raise InputError(explain(f"`{name}` must be real tensors.", f"One has dtype {value.dtype}.", cure))
         # A frozen integer parameter (a quantised weight) is a constant; a bare integer tensor is a slip.
         if not value.is_floating_point() and not isinstance(value, nn.Parameter):
             raise InputError(
@@ -90,14 +115,18 @@ def _listed(name: str, values: object) -> list[Tensor]:
     return cast("list[Tensor]", found)
 
 
+def _kind(value: object) -> str:
+    return f"a `{type(value).__name__}`"
+
+
 def _one_kind(name: str, values: tuple[Tensor, ...]) -> None:
-    devices = sorted({str(t.device) for t in values})
+    devices = {t.device for t in values}
     if len(devices) > 1:
-        finding = f"They lie on {', '.join(devices)}."
+        finding = f"They lie on {', '.join(sorted(map(str, devices)))}."
         raise InputError(explain(f"`{name}` must share one device.", finding, "Move the model with `.to(device)`."))
-    dtypes = sorted({str(t.dtype) for t in values})
+    dtypes = {t.dtype for t in values}
     if len(dtypes) > 1:
-        finding = f"They have {', '.join(dtypes)}."
+        finding = f"They have {', '.join(sorted(map(str, dtypes)))}."
         cure = "Keep master weights in one dtype (autocast does), or freeze the others."
         raise InputError(explain(f"`{name}` must share one dtype.", finding, cure))
 
@@ -119,16 +148,16 @@ def scalar_loss(name: str, loss: Tensor, /) -> Tensor:
     given = cast("object", loss)
     if not isinstance(given, Tensor):
         cure = "Pass the loss itself, not `.item()`, and call a loss function before passing its value."
-        raise InputError(explain(rule, f"It is a `{type(given).__name__}`.", cure))
+        raise InputError(explain(rule, f"It is {_kind(given)}.", cure))
     if loss.numel() != 1:
         raise InputError(explain(rule, f"Its shape is {tuple(loss.shape)}.", "Reduce it, e.g. with `.mean()`."))
     if not loss.requires_grad:
-        cure = "Compute it with gradients enabled, without `.detach()`, `.item()` or `torch.no_grad()`."
+        cure = "Compute it with gradients enabled: no `.detach()`, `torch.no_grad()` or `torch.inference_mode()`."
         raise InputError(explain(rule, "It is cut from the graph.", cure))
     if not math.isfinite(value := loss.item()):
         cure = "Look for overflow, a log of zero or a too large learning rate; nothing was changed."
         raise InputError(explain(f"`{name}` must be finite.", f"It is {value}.", cure))
-    return loss.reshape(())
+    return loss if loss.dim() == 0 else loss.reshape(())
 
 
 def at_least(name: str, value: float, minimum: float, /) -> None:
@@ -140,10 +169,31 @@ def at_least(name: str, value: float, minimum: float, /) -> None:
         minimum: Its smallest allowed value.
 
     Raises:
-        InputError: If ``value`` is smaller, NaN or infinite.
+        InputError: If ``value`` is smaller, NaN, infinite or no number.
     """
-    if not (math.isfinite(value) and value >= minimum):
-        raise InputError(explain(f"`{name}` must be finite and at least {minimum}.", f"It is {value}.", "Change it."))
+    if not (_finite(value) and value >= minimum):
+        raise InputError(explain(f"`{name}` must be finite and at least {minimum}.", f"It is {value!r}.", "Change it."))
+
+
+def count(name: str, value: int, minimum: int, /) -> None:
+    """Check a whole number's lower bound.
+
+    Args:
+        name: The argument's name, for messages.
+        value: The number.
+        minimum: Its smallest allowed value.
+
+    Raises:
+        InputError: If ``value`` is smaller, or no whole number.
+    """
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        whole = minimum - 1
+    if whole < minimum:
+        raise InputError(
+            explain(f"`{name}` must be an integer of at least {minimum}.", f"It is {value!r}.", "Change it.")
+        )
 
 
 def positive(name: str, value: float, /) -> None:
@@ -156,8 +206,16 @@ def positive(name: str, value: float, /) -> None:
     Raises:
         InputError: If it is not.
     """
-    if not (math.isfinite(value) and value > 0):
-        raise InputError(explain(f"`{name}` must be finite and above 0.", f"It is {value}.", "Change it."))
+    if not (_finite(value) and value > 0):
+        raise InputError(explain(f"`{name}` must be finite and above 0.", f"It is {value!r}.", "Change it."))
+
+
+def _finite(value: object) -> bool:
+    # A tensor with one element counts as a number, as it does in torch's optimizers.
+    try:
+        return math.isfinite(cast("float", value))
+    except (TypeError, ValueError, RuntimeError):
+        return False
 
 
 def one_of(name: str, value: object, allowed: tuple[object, ...], /) -> None:

@@ -118,7 +118,10 @@ class Vector:
         Returns:
             A 0-dimensional tensor.
         """
-        return self.dot(self).sqrt()
+        if _is_distributed(self.tensors[0]) or self.tensors[0].dtype.itemsize < 4:
+            return self.dot(self).sqrt()
+        norms = torch.stack(torch._foreach_norm(self.tensors))
+        return torch.dot(norms, norms).sqrt()
 
     def zeros_like(self) -> "Vector":
         """Return the zero vector of the same shapes.
@@ -158,6 +161,18 @@ class Vector:
             The random vector.
         """
         return Vector(_randn_like(t, generator) for t in self.tensors)
+
+
+def dots(*pairs: tuple[Vector, Vector]) -> list[float]:
+    """Return several inner products as numbers: the device is waited for once.
+
+    Args:
+        *pairs: The vectors, two at a time.
+
+    Returns:
+        Their inner products.
+    """
+    return cast("list[float]", torch.stack([a.dot(b) for a, b in pairs]).tolist())
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -7,6 +7,10 @@ from typing import cast, final
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from auxilearn import _checks
+from auxilearn._checks import explain
+from auxilearn.errors import InputError
+
 __all__ = ["BilevelProblem"]
 
 Tensors = tuple[Tensor, ...]
@@ -29,6 +33,9 @@ class BilevelProblem:
         params: Where the weights start.
         aux_params: The auxiliary parameters at which the problem is looked at.
 
+    Raises:
+        InputError: If a loss is no function, or the parameters are no tensors of one device and data type.
+
     Example:
         >>> import torch
         >>> problem = BilevelProblem(
@@ -45,6 +52,14 @@ class BilevelProblem:
     val_loss: Callable[[Tensors, Tensors], Tensor]
     params: Tensors
     aux_params: Tensors
+
+    def __post_init__(self) -> None:
+        for name in ("train_loss", "val_loss"):
+            if not callable(getattr(self, name)):
+                rule, finding = f"`{name}` must be a function.", f"It is a `{type(getattr(self, name)).__name__}`."
+                raise InputError(explain(rule, finding, "Pass `lambda W, phi: ...`, which computes the loss."))
+        for name in ("params", "aux_params"):  # a generator could be read only once
+            object.__setattr__(self, name, _checks.blocks(name, getattr(self, name)))
 
     @classmethod
     def from_modules(
@@ -65,6 +80,9 @@ class BilevelProblem:
         Returns:
             The problem; the modules themselves are not changed by its use.
 
+        Raises:
+            InputError: If a single module is given instead of a list.
+
         Example:
             >>> import torch
             >>> model, x = torch.nn.Linear(2, 1), torch.ones(3, 2)
@@ -75,6 +93,10 @@ class BilevelProblem:
             >>> len(problem.params), len(problem.aux_params)
             (2, 1)
         """
+        for name, given in (("modules", modules), ("aux_modules", aux_modules)):
+            if isinstance(given, nn.Module):
+                rule, cure = f"`{name}` must be a list of modules.", "Put it in a list: `[module]`."
+                raise InputError(explain(rule, "It is a module.", cure))
         inner, outer = nn.ModuleList(modules), nn.ModuleList(aux_modules)
         trainable = {n: p for n, p in inner.named_parameters() if p.requires_grad}
         auxiliary = {n: p for n, p in outer.named_parameters() if p.requires_grad}

@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, cast, final
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from auxilearn._vectors import Vector
 from auxilearn.curvature import Hessian, LossCurvature
 from auxilearn.errors import InputError, SolverError, SolverWarning
 from auxilearn.solvers import LinearSolver, Neumann, SolveReport, Status
+from auxilearn.solvers._base import checked, memory_kept
 
 __all__ = ["Hypergradient", "OnFailure", "hypergradient"]
 
@@ -41,6 +42,8 @@ class Hypergradient:
     usable: bool = True
 
 
+# It works under `torch.no_grad()` and `torch.inference_mode()`, too, as long as the losses have their graphs.
+@torch.inference_mode(False)
 def hypergradient(
     train_loss: Tensor | LossCurvature,
     val_loss: Tensor | Iterable[Tensor],
@@ -65,7 +68,8 @@ def hypergradient(
         train_loss: The inner loss :math:`L_T(W, \varphi)`, a scalar with its graph; or a
             :class:`~auxilearn.curvature.LossCurvature`, for another curvature or for several streamed batches.
         val_loss: The outer loss :math:`L_A`, a scalar with its graph; or an iterable of such, whose mean is meant, and
-            which is read one at a time, so that a generator keeps one graph in memory.
+            which is read one at a time, so that a generator keeps one graph in memory. The losses of a list may share
+            their graphs, those of a generator may not.
         params: The weights :math:`W`, any iterable. Frozen ones, and those that do not reach the train loss, are left
             out. Not read if ``train_loss`` is an operator, which has its own.
         aux_params: The auxiliary parameters :math:`\varphi`, any iterable.
@@ -104,19 +108,21 @@ def hypergradient(
     """
     _checks.one_of("on_failure", on_failure, ("warn", "raise", "skip"))
     aux = _checks.tensors("aux_params", aux_params)
-    solver = Neumann() if solver is None else solver
-    curvature = _curvature(train_loss, params, aux, damping, loss_scale)
-    v, direct = _outer(val_loss, curvature.params, aux, loss_scale)
-    solution = solver.solve(curvature, v)  # (∂²_W L_T)⁻¹ ∂_W L_A
-    mixed = curvature.cross(solution.x, aux)  # (∂_φ ∂_W L_T)ᵀ x
-    curvature.release()
-    if all(m is None and d is None for m, d in zip(mixed, direct, strict=True)):
-        rule = "`aux_params` must change how the train loss depends on the parameters."
-        finding = f"None of the {len(aux)} tensors does."
-        cure = "Compute `train_loss` with the auxiliary network, and do not detach its output."
-        raise InputError(explain(rule, finding, cure))
-    grads = tuple(_difference(d, m, p) for d, m, p in zip(direct, mixed, aux, strict=True))
-    return _judged(grads, solution.report, on_failure, may_overflow=loss_scale != 1.0)
+    solver = Neumann() if solver is None else checked(solver)
+    with memory_kept(solver):
+        curvature = _curvature(train_loss, params, aux, damping, loss_scale)
+        v, direct = _outer(val_loss, curvature.params, aux, loss_scale)
+        solution = solver.solve(curvature, v)  # (∂²_W L_T)⁻¹ ∂_W L_A
+        mixed = curvature.cross(solution.x, aux)  # (∂_φ ∂_W L_T)ᵀ x
+        curvature.release()
+        # Of x = 0 a curvature may say None without looking.
+        if all(m is None for m in mixed) and float(solution.x.norm()) > 0.0:
+            rule = "`aux_params` must change how the train loss depends on the parameters."
+            finding = f"None of the {len(aux)} tensors does."
+            cure = "Compute `train_loss` with the auxiliary network, undetached. Are the two losses in order?"
+            raise InputError(explain(rule, finding, cure))
+        grads = tuple(_difference(d, m, p) for d, m, p in zip(direct, mixed, aux, strict=True))
+        return _judged(grads, solution.report, on_failure, may_overflow=loss_scale != 1.0)
 
 
 def _curvature(
@@ -126,27 +132,36 @@ def _curvature(
     damping: float,
     loss_scale: float,
 ) -> LossCurvature:
+    shared = {id(p) for p in aux}
     if isinstance(train_loss, LossCurvature):
         if damping or loss_scale != 1.0:
             rule = "`damping` and `loss_scale` belong to the operator."
             finding = "`train_loss` is an operator, and one of them was given besides."
             raise InputError(explain(rule, finding, "Pass them where the operator is built."))
+        if any(id(p) in shared for p in train_loss.params):
+            rule, finding = "An operator must not act on auxiliary parameters.", "It does on some of `aux_params`."
+            raise InputError(explain(rule, finding, "Leave them out where the operator is built."))
         return train_loss
-    shared = {id(p) for p in aux}
-    inner = [p for p in _checks.tensors("params", params) if id(p) not in shared]
+    weights = _checks.tensors("params", params)
+    inner = [p for p in weights if id(p) not in shared]
+    if not inner:
+        rule, finding = "Some weights must belong to the inner level.", f"All {len(weights)} are in `aux_params`, too."
+        raise InputError(explain(rule, finding, "Did you pass one network's parameters twice?"))
     return Hessian(train_loss, inner, damping=damping, loss_scale=loss_scale)
 
 
 def _outer(
     val_loss: Tensor | Iterable[Tensor], params: Sequence[Tensor], aux: Sequence[Tensor], loss_scale: float
 ) -> tuple[Vector, Optional]:
-    # One pass gives both ∂_W L_A and ∂_φ L_A. A lone loss keeps its graph, which the train loss may share.
-    losses = [val_loss] if isinstance(val_loss, Tensor) else val_loss
+    # One pass gives both ∂_W L_A and ∂_φ L_A. A loss or a list of them keeps its graphs: the train loss may share them.
+    several = isinstance(cast("object", val_loss), Iterable) and not isinstance(val_loss, Tensor)
+    losses = cast("Iterable[Tensor]", val_loss if several else [val_loss])
+    retain_graph = isinstance(val_loss, (Tensor, Sequence))
     total: Optional = (None,) * (len(params) + len(aux))
     count = 0
     for loss in losses:
         scaled = _checks.scalar_loss("val_loss", loss) * loss_scale
-        found = gradients(scaled, (*params, *aux), retain_graph=isinstance(val_loss, Tensor))
+        found = gradients(scaled, (*params, *aux), retain_graph=retain_graph)
         total = tuple(b if a is None else a if b is None else a + b for a, b in zip(total, found, strict=True))
         count += 1
     if not any(g is not None for g in total[: len(params)]):
@@ -182,5 +197,5 @@ def _judged(
         if on_failure == "raise":
             raise SolverError(message)
         if on_failure == "warn":
-            warnings.warn(message, SolverWarning, stacklevel=3)
+            warnings.warn(message, SolverWarning, stacklevel=4)  # the decorator of `hypergradient` counts, too
     return Hypergradient(grads, report, finite, usable)

@@ -1,12 +1,13 @@
 """The drop-in optimizer: any torch optimizer, fed with hypergradients."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from typing import Any, cast, final
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
-from torch.optim import LBFGS, Optimizer
+from torch.optim import LBFGS, Optimizer, SparseAdam
 
 from auxilearn import _checks
 from auxilearn._checks import explain
@@ -14,6 +15,7 @@ from auxilearn.curvature import LossCurvature
 from auxilearn.errors import InputError
 from auxilearn.implicit import Hypergradient, OnFailure, hypergradient
 from auxilearn.solvers import LinearSolver, Neumann, SolveReport
+from auxilearn.solvers._base import checked, memory_kept
 
 __all__ = ["MetaOptimizer"]
 
@@ -27,8 +29,8 @@ class MetaOptimizer:
     optimizer use it. Learning-rate schedulers take the wrapped optimizer, :attr:`meta_optimizer`.
 
     Args:
-        meta_optimizer: The optimizer of the auxiliary parameters. ``LBFGS`` needs ``max_iter=1``, for it cannot ask
-            again.
+        meta_optimizer: The optimizer of the auxiliary parameters. ``LBFGS`` needs ``max_iter=1`` and no line search,
+            for it cannot ask again; ``SparseAdam`` takes no dense gradients.
         hpo_lr: If given alone, the fixed Neumann step of the original package, whose sum it repeats,
             :math:`\sum_{j \le J} (I - \alpha H)^j v` without the leading :math:`\alpha`; kept for old code. By default
             the step is estimated and the sum is scaled.
@@ -82,21 +84,21 @@ class MetaOptimizer:
         if solver is not None and hpo_lr is not None:
             rule = "`hpo_lr` and `solver` are two ways to say the same."
             raise InputError(explain(rule, "Both were given.", "Leave `hpo_lr` out: `Neumann(alpha=...)` has it."))
-        if isinstance(meta_optimizer, LBFGS) and any(g["max_iter"] != 1 for g in meta_optimizer.param_groups):
-            rule = "`LBFGS` can take one hypergradient a step."
-            cure = "Use `LBFGS(..., max_iter=1)`."
-            raise InputError(explain(rule, f"It has `max_iter={meta_optimizer.param_groups[0]['max_iter']}`.", cure))
+        _refuse_unfit(meta_optimizer)
+        _checks.count("truncate_iter", truncate_iter, 0)
         if max_grad_norm is not None:
             _checks.positive("max_grad_norm", max_grad_norm)
         _checks.one_of("on_failure", on_failure, ("warn", "raise", "skip"))
         if hpo_lr is not None:
+            _checks.positive("hpo_lr", hpo_lr)
             solver = Neumann(alpha=hpo_lr, terms=truncate_iter, scaled=False)
         self.meta_optimizer = meta_optimizer
-        self.solver: LinearSolver = Neumann(terms=truncate_iter) if solver is None else solver
+        self.solver: LinearSolver = Neumann(terms=truncate_iter) if solver is None else checked(solver)
         self.max_grad_norm = max_grad_norm
         self.on_failure: OnFailure = on_failure
         self.report: SolveReport | None = None
 
+    @torch.inference_mode(False)
     def step(
         self,
         train_loss: Tensor | LossCurvature,
@@ -129,24 +131,26 @@ class MetaOptimizer:
         """
         aux = _checks.tensors("aux_params", aux_params)
         self._own(aux)
-        # Before its first use a scaler has no scale yet; scaling anything gives it one.
-        scale = 1.0 if grad_scaler is None else float(grad_scaler.scale(torch.ones((), device=aux[0].device)))
-        result = hypergradient(
-            train_loss,
-            val_loss,
-            params=parameters,
-            aux_params=aux,
-            solver=self.solver,
-            on_failure=self.on_failure,
-            loss_scale=scale,
-        )
+        # An operator has parameters of its own.
+        params = () if isinstance(train_loss, LossCurvature) else _checks.tensors("parameters", parameters)
+        scale = 1.0 if grad_scaler is None else _scale(grad_scaler, aux[0].device)
+        with memory_kept(self.solver), self._grads_kept():
+            result = hypergradient(
+                train_loss,
+                val_loss,
+                params=params,
+                aux_params=aux,
+                solver=self.solver,
+                on_failure=self.on_failure,
+                loss_scale=scale,
+            )
+            if grad_scaler is not None and (result.usable or not result.finite):
+                self._step_scaled(aux, result, grad_scaler, scale)
+            elif result.usable:
+                self._assign(aux, result.grads)
+                self._clip(aux)
+                self._advance()
         self.report = result.report
-        if grad_scaler is not None and (result.usable or not result.finite):
-            self._step_scaled(aux, result, grad_scaler, scale)
-        elif result.usable:
-            self._assign(aux, result.grads)
-            self._clip(aux)
-            self._advance()
         return list(result.grads) if return_grads else None
 
     def _step_scaled(
@@ -155,11 +159,27 @@ class MetaOptimizer:
         # An overflow is shown to the scaler, so that it skips the step and lowers its scale; NaN must not stay in
         # `.grad`.
         self._assign(aux, tuple(g * scale if result.finite else torch.full_like(g, torch.nan) for g in result.grads))
-        scaler.unscale_(self.meta_optimizer)
+        try:
+            scaler.unscale_(self.meta_optimizer)
+        except (RuntimeError, ValueError) as error:
+            rule = "`grad_scaler` must be ready for a step."
+            cure = "Call its `update()` after every step, and keep the auxiliary parameters in float32."
+            raise InputError(explain(rule, f"It says: {error}", cure)) from error
         self._clip(aux)
         scaler.step(self.meta_optimizer)
         if not result.finite:
             self.zero_grad()
+
+    @contextmanager
+    def _grads_kept(self) -> Generator[None, None, None]:
+        # A scaler or an optimizer may refuse gradients only once they are in place.
+        kept = [(p, p.grad) for group in self.param_groups for p in group["params"]]
+        try:
+            yield
+        except BaseException:
+            for p, grad in kept:
+                p.grad = grad
+            raise
 
     def _own(self, aux: tuple[Tensor, ...]) -> None:
         owned = {id(p) for group in self.param_groups for p in group["params"]}
@@ -226,3 +246,24 @@ class MetaOptimizer:
         self.meta_optimizer.load_state_dict(state)
         if solver is not None:
             self.solver.load_state_dict(solver)
+
+
+def _refuse_unfit(optimizer: Optimizer) -> None:
+    if isinstance(optimizer, SparseAdam):
+        rule, cure = "The wrapped optimizer must take dense gradients.", "Use `Adam`."
+        raise InputError(explain(rule, "`SparseAdam` does not.", cure))
+    if isinstance(optimizer, LBFGS):
+        rule, cure = "`LBFGS` can take one hypergradient a step.", "Use `LBFGS(..., max_iter=1)` without line search."
+        for group in optimizer.param_groups:
+            if group["max_iter"] != 1 or group["line_search_fn"] is not None:
+                finding = f"It has `max_iter={group['max_iter']}` and `line_search_fn={group['line_search_fn']!r}`."
+                raise InputError(explain(rule, finding, cure))
+
+
+def _scale(scaler: torch.amp.GradScaler, device: torch.device) -> float:
+    given = cast("object", scaler)
+    if not isinstance(given, torch.amp.GradScaler):
+        rule, cure = "`grad_scaler` must be a `torch.amp.GradScaler`.", "Pass the one of your training loop."
+        raise InputError(explain(rule, f"It is a `{type(given).__name__}`.", cure))
+    # Before its first use a scaler has no scale yet; scaling anything gives it one.
+    return float(scaler.scale(torch.ones((), device=device)))

@@ -1,21 +1,25 @@
 """Which auxiliary losses help: the slope of the outer loss along each one's Newton step, with its error."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import cast, final
 
 import torch
 from torch import Tensor
 
 from auxilearn import _checks
-from auxilearn._autograd import filled, gradients
+from auxilearn._autograd import filled, gradients, reached
 from auxilearn._checks import explain
 from auxilearn._vectors import Vector
 from auxilearn.curvature import Hessian, LossCurvature
 from auxilearn.errors import InputError, SolverError
 from auxilearn.solvers import LinearSolver, Neumann
+from auxilearn.solvers._base import checked, memory_kept
 
 __all__ = ["Usefulness", "usefulness"]
+
+Losses = tuple[Tensor | LossCurvature, Tensor, Tensor | Sequence[Tensor]]
 
 
 @final
@@ -39,8 +43,9 @@ class Usefulness:
         return self.score / self.standard_error
 
 
+@torch.inference_mode(False)  # as for `hypergradient`
 def usefulness(
-    batches: Iterable[tuple[Tensor | LossCurvature, Tensor, Tensor | Sequence[Tensor]]],
+    batches: Iterable[Losses],
     *,
     params: Iterable[Tensor],
     solver: LinearSolver | None = None,
@@ -85,22 +90,15 @@ def usefulness(
         of a sample.
     """
     weights = _checks.tensors("params", params)
-    solver = Neumann() if solver is None else solver
+    solver = Neumann() if solver is None else checked(solver)
     rows: list[Tensor] = []
-    for train_loss, val_loss, aux_losses in batches:
-        H = train_loss if isinstance(train_loss, LossCurvature) else Hessian(train_loss, weights, damping=damping)
-        v = filled(gradients(_checks.scalar_loss("val_loss", val_loss), H.params), H.params)
-        solution = solver.solve(H, v)
-        if solution.report.failed:
-            cure = "Use damping, or more data a batch."
-            raise SolverError(
-                explain("A score needs a solve that converges.", f"It {solution.report.status.value}.", cure)
-            )
-        rows.append(_along(aux_losses, H.params, solution.x))
-        H.release()
-        if len(rows[-1]) != len(rows[0]):
-            rule, finding = "Every batch must have the same auxiliary losses.", f"{len(rows[0])}, then {len(rows[-1])}."
-            raise InputError(explain(rule, finding, "Give a loss that is absent from a batch the value 0."))
+    with memory_kept(solver):
+        for batch in batches:
+            rows.append(_scores(batch, weights, solver, damping))
+            if len(rows[-1]) != len(rows[0]):
+                rule = "Every batch must have the same auxiliary losses."
+                finding = f"There are {len(rows[0])}, then {len(rows[-1])}."
+                raise InputError(explain(rule, finding, "Give a loss that is absent from a batch the value 0."))
     if not rows:
         rule, cure = "`batches` must hold at least one batch.", "A generator that was used before is empty."
         raise InputError(explain(rule, "It is empty.", cure))
@@ -109,12 +107,27 @@ def usefulness(
     return Usefulness(samples.mean(dim=0), error, samples)
 
 
+def _scores(batch: Losses, weights: Sequence[Tensor], solver: LinearSolver, damping: float) -> Tensor:
+    if not isinstance(cast("object", batch), (tuple, list)) or len(batch) != 3:
+        rule = "`batches` must hold triples: the train loss, the outer loss and the auxiliary losses."
+        raise InputError(explain(rule, "One is something else.", "Yield `(train_loss, val_loss, aux_losses)`."))
+    train_loss, val_loss, aux_losses = batch
+    H = train_loss if isinstance(train_loss, LossCurvature) else Hessian(train_loss, weights, damping=damping)
+    outer = gradients(_checks.scalar_loss("val_loss", val_loss), H.params)
+    reached("val_loss", H.params, outer)
+    v = filled(outer, H.params)
+    solution = solver.solve(H, v)
+    if solution.report.failed:
+        finding, cure = f"It ended as `{solution.report.status.value}`.", "Use damping, or more data a batch."
+        raise SolverError(explain("A score needs a solve that converges.", finding, cure))
+    scores = _along(aux_losses, H.params, solution.x)
+    H.release()
+    return scores
+
+
 def _along(losses: Tensor | Sequence[Tensor], params: Sequence[Tensor], x: Vector) -> Tensor:
     # ⟨∂_W ℓ_k, x⟩ for all k is the Jacobian times x: two reverse passes instead of K.
-    stacked = losses if isinstance(losses, Tensor) else torch.stack([loss.reshape(()) for loss in losses])
-    if stacked.dim() != 1 or not len(stacked):
-        rule, finding = "`aux_losses` must be K scalars.", f"The shape is {tuple(stacked.shape)}."
-        raise InputError(explain(rule, finding, "Reduce over the batch, e.g. with `.mean(0)`."))
+    stacked = _stacked(losses)
     if not bool(stacked.isfinite().all()):
         bad = [k for k, loss in enumerate(stacked) if not bool(loss.isfinite())]
         raise InputError(explain("`aux_losses` must be finite.", f"Those with index {bad} are not.", "Mend the loss."))
@@ -127,3 +140,16 @@ def _along(losses: Tensor | Sequence[Tensor], params: Sequence[Tensor], x: Vecto
         return torch.zeros_like(stacked.detach())
     (scores,) = filled(gradients([p for p, _ in pairs], (dual,), [c for _, c in pairs]), (dual,))  # Jx
     return scores.detach()
+
+
+def _stacked(losses: Tensor | Sequence[Tensor]) -> Tensor:
+    rule, cure = "`aux_losses` must be K scalars.", "Reduce over the batch, e.g. with `.mean(0)`."
+    if not isinstance(losses, Tensor):
+        several = cast("list[Tensor]", list(losses) if isinstance(cast("object", losses), Iterable) else [losses])
+        found = [tuple(t.shape) if isinstance(cast("object", t), Tensor) else type(t).__name__ for t in several]
+        if any(isinstance(shape, str) or math.prod(shape) != 1 for shape in found):
+            raise InputError(explain(rule, f"They are {found}.", cure))
+        losses = torch.stack([t.reshape(()) for t in several]) if several else torch.empty(0)
+    if losses.dim() != 1 or not len(losses):
+        raise InputError(explain(rule, f"The shape is {tuple(losses.shape)}.", cure))
+    return losses

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from auxilearn import _checks
-from auxilearn._autograd import filled, gradients
+from auxilearn._autograd import filled, gradients, reached
+from auxilearn._checks import explain
 from auxilearn.bilevel import BilevelProblem
+from auxilearn.errors import InputError
 
 __all__ = ["Unrolled", "unrolled"]
 
@@ -48,7 +50,7 @@ def unrolled(problem: BilevelProblem, *, steps: int, lr: float, momentum: float 
         The gradients, the final weights and the outer loss.
 
     Raises:
-        InputError: If a setting is out of range, or a loss is not a finite scalar.
+        InputError: If a setting is out of range, or a loss is not a finite scalar or misses its parameters.
 
     Example:
         >>> import torch
@@ -64,7 +66,7 @@ def unrolled(problem: BilevelProblem, *, steps: int, lr: float, momentum: float 
     References:
         Franceschi et al., "Forward and reverse gradient-based hyperparameter optimization", ICML 2017 (reverse mode).
     """
-    _checks.at_least("steps", steps, 0)
+    _checks.count("steps", steps, 0)
     _checks.positive("lr", lr)
     _checks.at_least("momentum", momentum, 0.0)
     aux = tuple(p.detach().requires_grad_() for p in problem.aux_params)
@@ -73,7 +75,9 @@ def unrolled(problem: BilevelProblem, *, steps: int, lr: float, momentum: float 
     with torch.enable_grad():
         for _ in range(steps):
             loss = _checks.scalar_loss("train_loss", problem.train_loss(params, aux))
-            gradient = filled(gradients(loss, params, create_graph=True), params)
+            found = gradients(loss, params, create_graph=True)
+            reached("train_loss", params, found)
+            gradient = filled(found, params)
             velocity = (
                 gradient.tensors
                 if velocity is None or not momentum
@@ -81,5 +85,9 @@ def unrolled(problem: BilevelProblem, *, steps: int, lr: float, momentum: float 
             )
             params = tuple(p - lr * m for p, m in zip(params, velocity, strict=True))
         outer = _checks.scalar_loss("val_loss", problem.val_loss(params, aux))
-        grads = filled(gradients(outer, aux, retain_graph=False), aux)
+        by_aux = gradients(outer, aux, retain_graph=False)
+        grads = filled(by_aux, aux)
+    if steps and all(g is None for g in by_aux):
+        rule, cure = "`aux_params` must act on a loss.", "Use them in `train_loss`."
+        raise InputError(explain(rule, f"None of the {len(aux)} tensors does.", cure))
     return Unrolled(grads.tensors, tuple(p.detach() for p in params), outer.item())

@@ -100,7 +100,7 @@ def check_hypergradient(
         'The hypergradient is right.'
     """
     _checks.positive("tolerance", tolerance)
-    _checks.at_least("directions", directions, 1)
+    _checks.count("directions", directions, 1)
     solver = Neumann() if solver is None else solver
     aux = _fresh(problem.aux_params)
     start = _fresh(problem.params)

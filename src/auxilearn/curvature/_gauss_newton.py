@@ -1,7 +1,7 @@
 """The generalised Gauss-Newton matrix: curvature of the loss in the outputs, none of the network."""
 
 from collections.abc import Iterable, Sequence
-from typing import final
+from typing import cast, final
 
 import torch
 from torch import Tensor
@@ -47,9 +47,9 @@ class GaussNewton(LossCurvature):
         # The Hessian holds the graph of the gradient, which the mixed derivative needs in any case.
         self._hessian = Hessian(loss, params)
         super().__init__(self._hessian.params, damping=damping)
-        if not outputs.requires_grad:
-            rule, cure = "`outputs` must have a graph.", "Pass the network's outputs before `.detach()`."
-            raise InputError(explain(rule, "It is cut from the graph.", cure))
+        if not isinstance(cast("object", outputs), Tensor) or not outputs.requires_grad:
+            rule, cure = "`outputs` must be a tensor with a graph.", "Pass the network's outputs before `.detach()`."
+            raise InputError(explain(rule, "It is cut from the graph, or no tensor.", cure))
         (by_outputs,) = gradients(_checks.scalar_loss("train_loss", loss), (outputs,), create_graph=True)
         if by_outputs is None:
             rule = "`train_loss` must be computed from `outputs`."
@@ -64,11 +64,13 @@ class GaussNewton(LossCurvature):
         return self._hessian.gradient()
 
     def _multiply(self, v: Vector, /) -> Vector:
+        self._hessian.gradient()  # complains after `release()`
         linear = [(p, c) for p, c in zip(self._pullback, v, strict=True) if p.requires_grad]
+        # The loss is linear in the outputs, or none of the weights that reach it reaches them.
+        if not self._by_outputs.requires_grad or not linear:
+            return v.zeros_like()
         pullback, cotangents = zip(*linear, strict=True)
         (pushed,) = filled(gradients(pullback, (self._dual,), cotangents), (self._outputs,))  # Jv
-        if not self._by_outputs.requires_grad:  # the loss is linear in the outputs
-            return v.zeros_like()
         (curved,) = filled(gradients(self._by_outputs, (self._outputs,), (pushed,)), (self._outputs,))  # ∂²L · Jv
         return filled(gradients(self._outputs, self.params, (curved,)), self.params)  # Jᵀ · ∂²L · Jv
 
@@ -78,3 +80,4 @@ class GaussNewton(LossCurvature):
     def release(self) -> None:
         self._hessian.release()
         self._pullback = Vector(())
+        self._outputs, self._by_outputs = self._outputs.detach(), self._by_outputs.detach()

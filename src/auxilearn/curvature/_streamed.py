@@ -1,7 +1,7 @@
 """The mean of curvature operators over batches, one batch in memory at a time."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, TypeVar, final
+from typing import Generic, TypeVar, cast, final
 
 from torch import Tensor
 
@@ -31,7 +31,8 @@ class Streamed(LossCurvature, Generic[Batch]):
         damping: :math:`\delta \ge 0`, added to the diagonal (besides what ``build`` adds).
 
     Raises:
-        InputError: If there are no batches, or two batches' operators act on different parameters.
+        InputError: If there are no batches, ``build`` makes no operator, or two batches' operators act on different
+            parameters.
 
     Example:
         >>> import torch
@@ -45,6 +46,9 @@ class Streamed(LossCurvature, Generic[Batch]):
     def __init__(
         self, build: Callable[[Batch], LossCurvature], batches: Iterable[Batch], *, damping: float = 0.0
     ) -> None:
+        if not callable(cast("object", build)):
+            rule, cure = "`build` must be a function.", "Pass `lambda batch: Hessian(loss(batch), params)`."
+            raise InputError(explain(rule, f"It is a `{type(build).__name__}`.", cure))
         self._batches = tuple(batches)
         if not self._batches:
             rule, cure = "`batches` must hold at least one batch.", "An iterator that was used before is empty."
@@ -52,7 +56,7 @@ class Streamed(LossCurvature, Generic[Batch]):
         self._build = build
         self._replay = ReplayedRandomness()
         with self._replay():
-            params = build(self._batches[0]).params
+            params = self._built(self._batches[0]).params
         super().__init__(params, damping=damping)
 
     def gradient(self) -> Vector:
@@ -80,10 +84,17 @@ class Streamed(LossCurvature, Generic[Batch]):
         return total * (1.0 / len(self._batches))
 
     def _operator(self, batch: Batch) -> LossCurvature:
-        operator = self._build(batch)
+        operator = self._built(batch)
         if [id(p) for p in operator.params] != [id(p) for p in self.params]:
             rule = "Every batch's operator must act on the same parameters."
             finding = f"One acts on {len(operator.params)} tensors, the first batch's on {len(self.params)}."
             cure = "Use batches that reach the same parameters, or pass fewer `params`."
             raise InputError(explain(rule, finding, cure))
+        return operator
+
+    def _built(self, batch: Batch) -> LossCurvature:
+        operator = self._build(batch)
+        if not isinstance(cast("object", operator), LossCurvature):
+            rule, cure = "`build` must return a curvature operator.", "Return `Hessian(loss, params)`, not the loss."
+            raise InputError(explain(rule, f"It returned a `{type(operator).__name__}`.", cure))
         return operator

@@ -45,7 +45,7 @@ class Found:
     Attributes:
         weights: Time-averaged weights of the normalised losses, shape (S, K).
         path: Their course, shape (S, outer steps, K).
-        logits: Out-of-fold logits of the main labels, shape (S, N, 10), by loss weights with other folds as outer targets.
+        logits: Out-of-fold logits of the main labels, shape (S, N, 10), by weights with other folds as outer targets.
     """
 
     weights: Tensor

@@ -2,14 +2,18 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, cast, final
 
 import torch
 
+from auxilearn._checks import explain
 from auxilearn._vectors import Vector
 from auxilearn.curvature import CurvatureOperator
+from auxilearn.errors import InputError
 from auxilearn.solvers._preconditioner import Preconditioner, SymmetricallyScaled, scaling
 
 
@@ -26,7 +30,7 @@ class Status(Enum):
     """The operator is not positive definite along the way; the solution is the best from before that was seen."""
 
     DIVERGED = "diverged"
-    """The terms grow, although the curvature is positive: the step is above 2/λ_max."""
+    """The terms grow because the step is above 2/|λ|_max, not (only) because the curvature is negative."""
 
     NON_FINITE = "non-finite"
     """The right-hand side, a product or the solution is NaN or infinite."""
@@ -108,6 +112,43 @@ class LinearSolver(ABC):
         Args:
             state: The memory.
         """
+
+
+def checked(solver: LinearSolver, /) -> LinearSolver:
+    """Check that an argument is a solver.
+
+    Args:
+        solver: The argument.
+
+    Returns:
+        The solver.
+
+    Raises:
+        InputError: If it is something else, e.g. a name or a class.
+    """
+    given = cast("object", solver)
+    if not isinstance(given, LinearSolver):
+        finding = f"It is the class `{given.__name__}`." if isinstance(given, type) else f"It is {given!r:.60}."
+        raise InputError(explain("`solver` must be a `LinearSolver`.", finding, "Make one: `Neumann(terms=3)`."))
+    return solver
+
+
+@contextmanager
+def memory_kept(solver: LinearSolver, /) -> Generator[None, None, None]:
+    """Put a solver's memory back if the block fails, for an error must change nothing.
+
+    Args:
+        solver: The solver.
+
+    Yields:
+        Nothing.
+    """
+    before = solver.state_dict()
+    try:
+        yield
+    except BaseException:
+        solver.load_state_dict(before)
+        raise
 
 
 class Iterate(NamedTuple):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 from auxilearn import _checks
-from auxilearn._vectors import Vector
+from auxilearn._vectors import Vector, dots
 from auxilearn.curvature import CurvatureOperator
 from auxilearn.solvers._base import Iterate, IterativeSolver, Status, rounding
 
@@ -18,7 +18,8 @@ class ConjugateGradient(IterativeSolver):
     Exact after as many products as there are distinct eigenvalues. Where a search direction has
     :math:`\langle p, Hp\rangle \le 0`, the solution so far is returned with ``Status.NEGATIVE_CURVATURE``; if it is the
     first direction, the step :math:`x = v\,\|v\|^2 / |\langle v, Hv\rangle|` (or :math:`x = v` without any curvature).
-    Damping on the operator moves the spectrum up.
+    Damping on the operator moves the spectrum up. A singular operator needs it, unless ``v`` is in its range: otherwise
+    there is no solution, and the iterates grow.
 
     Args:
         max_steps: The most products used.
@@ -56,17 +57,17 @@ class ConjugateGradient(IterativeSolver):
         largest = 0.0
         for step in range(self.max_steps):
             Hp = H @ p
-            pp, pHp = float(p.dot(p)), float(p.dot(Hp))
-            if not math.isfinite(pHp):
+            pp, pHp, square = dots((p, p), (p, Hp), (Hp, Hp))
+            if not math.isfinite(pHp + square):
                 return Iterate(v * math.nan, Status.NON_FINITE)
-            # On a singular operator the direction ends in its null space, where the curvature is rounding of either sign.
+            # On a singular operator the direction ends in its null space: the curvature is rounding of either sign.
             noise = rounding(p) * largest * pp
             if pHp <= noise:
                 if step == 0:
                     x = v * (rr / abs(pHp)) if pHp != 0.0 else v
                     r = None
                 return Iterate(x, Status.NEGATIVE_CURVATURE, r, largest or None, negative_curvature=pHp < -noise)
-            largest = max(largest, pHp / pp)
+            largest = max(largest, math.sqrt(square / pp))
             alpha = rr / pHp
             x = x.add(p, scale=alpha)
             r = r.add(Hp, scale=-alpha)

@@ -30,7 +30,7 @@ class Dense(IterativeSolver):
         measure_residual: Whether to spend one more product on the residual.
 
     Raises:
-        InputError: At the solve, if there are more parameters than ``max_size``.
+        InputError: At the solve, if there are more parameters than ``max_size`` or they are in half precision.
 
     Example:
         >>> from auxilearn.curvature import Hessian
@@ -49,6 +49,9 @@ class Dense(IterativeSolver):
             _checks.at_least("cutoff", self.cutoff, 0.0)
 
     def _solve(self, H: CurvatureOperator, v: Vector, /) -> Iterate:
+        if _checks.low_precision(dtype := v.tensors[0].dtype):
+            rule, cure = "`Dense` needs parameters in float32 or float64.", "Use `Neumann` or `ConjugateGradient`."
+            raise InputError(explain(rule, f"They are in {dtype}.", cure))
         size = sum(t.numel() for t in v)
         if size > self.max_size:
             rule = f"`Dense` takes at most {self.max_size} parameters."

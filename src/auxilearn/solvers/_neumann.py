@@ -8,7 +8,7 @@ import torch
 
 from auxilearn import _checks
 from auxilearn._checks import explain
-from auxilearn._vectors import Vector
+from auxilearn._vectors import Vector, dots
 from auxilearn.curvature import CurvatureOperator
 from auxilearn.errors import InputError
 from auxilearn.solvers._base import Iterate, IterativeSolver, Status, rounding
@@ -91,10 +91,10 @@ class Neumann(IterativeSolver):
         for j in range(self.terms):
             product = H @ term
             if j == self.terms - 1:
-                growing, curvature, largest = _growth(term, product, alpha)
+                growing, curvature, largest, too_long = _growth(term, product, alpha)
                 negative = curvature < 0.0
                 if growing:
-                    status = Status.NEGATIVE_CURVATURE if negative else Status.DIVERGED
+                    status = Status.NEGATIVE_CURVATURE if negative and not too_long else Status.DIVERGED
             term.add_(product, scale=-alpha)  # (I − αH)ʲ v
             x.add_(term, scale=scale)
             if goal and float(term.norm()) <= goal:
@@ -103,8 +103,8 @@ class Neumann(IterativeSolver):
         return Iterate(x, status, largest_eigenvalue=largest, negative_curvature=negative, step=alpha)
 
     def _guarded(self, H: CurvatureOperator, v: Vector) -> Iterate:
-        # Richardson's iteration x ← x + α r, r ← r − α H r, which is the Neumann series as long as α stays; since H r is
-        # known before α is used, a step that is too long is shortened without a product being lost.
+        # Richardson's iteration x ← x + α r, r ← r − α H r, which is the Neumann series as long as α stays; since H r
+        # is known before α is used, a step that is too long is shortened without a product being lost.
         estimate = self._spectrum.update(H, v, self.first_steps)
         if not math.isfinite(estimate.largest):
             return Iterate(v * math.nan, Status.NON_FINITE)
@@ -118,8 +118,8 @@ class Neumann(IterativeSolver):
         status = Status.TRUNCATED
         for _ in range(self.terms):
             product = H @ r
-            growing, curvature, seen = _growth(r, product, alpha)
-            if not math.isfinite(curvature):
+            growing, curvature, seen, _ = _growth(r, product, alpha)
+            if not math.isfinite(curvature) or seen == math.inf:  # the latter if only the square overflows
                 return Iterate(v * math.nan, Status.NON_FINITE)
             negative = negative or curvature < 0.0
             if growing and seen is None:
@@ -155,11 +155,13 @@ class Neumann(IterativeSolver):
         self._spectrum.load_state_dict(state)
 
 
-def _growth(r: Vector, product: Vector, alpha: float) -> tuple[bool, float, float | None]:
-    # ‖r − αHr‖² > ‖r‖² ⟺ α‖Hr‖² > 2⟨r, Hr⟩: no norm of the result is needed. Where it holds along positive curvature, the
-    # quotient ‖Hr‖² / ⟨r, Hr⟩ ≤ λ_max proves that α > 2/λ_max; anywhere it is an estimate of λ_max from below.
-    size, curvature, square = torch.stack([r.dot(r), r.dot(product), product.dot(product)]).tolist()
+def _growth(r: Vector, product: Vector, alpha: float) -> tuple[bool, float, float | None, bool]:
+    # ‖r − αHr‖² > ‖r‖² ⟺ α‖Hr‖² > 2⟨r, Hr⟩: no norm of the result is needed. Where it holds along positive curvature,
+    # the quotient ‖Hr‖² / ⟨r, Hr⟩ ≤ λ_max proves that α > 2/λ_max; anywhere it is an estimate of λ_max from below.
+    size, curvature, square = dots((r, r), (r, product), (product, product))
     seen = square / curvature if curvature > 0 else None
     # Where r has come to the null space of a singular operator, or to zero, the products are rounding of either sign.
     noise = max(rounding(r) * size / alpha, torch.finfo(r.tensors[0].dtype).tiny)
-    return alpha * square - 2 * curvature > noise, 0.0 if abs(curvature) <= noise else curvature, seen
+    growing = alpha * square - 2 * curvature > noise
+    # α‖Hr‖ > 2‖r‖ proves that α > 2/|λ|_max, whatever the sign of that eigenvalue.
+    return growing, 0.0 if abs(curvature) <= noise else curvature, seen, alpha * math.sqrt(square) > 2 * math.sqrt(size)

@@ -62,9 +62,9 @@ class PowerIteration:
         """Return the vector.
 
         Returns:
-            The tensors of the vector, or nothing before the first call.
+            The tensors of the vector, or nothing before the first call; no copies, for they are never written.
         """
-        return {} if self._vector is None else {"vector": [t.clone() for t in self._vector]}
+        return {} if self._vector is None else {"vector": list(self._vector)}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Restore the vector.

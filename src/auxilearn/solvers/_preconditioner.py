@@ -1,7 +1,7 @@
 """A diagonal guess of the inverse curvature, and the symmetric change of variables that uses it."""
 
 from collections.abc import Sequence
-from typing import Protocol, final
+from typing import Any, Protocol, cast, final
 
 from torch import Tensor
 
@@ -75,16 +75,17 @@ def scaling(preconditioner: Preconditioner, H: CurvatureOperator, v: Vector, /) 
         The root of the diagonal, and the operator, shifted where the optimizer decays the weights.
 
     Raises:
-        InputError: If the diagonal has other shapes than ``v`` or entries that are not positive.
+        InputError: If it is neither tensors nor a metric, or the diagonal has other shapes than ``v`` or entries that
+            are not positive.
     """
-    if isinstance(preconditioner, (Vector, Sequence)):
-        diagonal, operator = Vector(preconditioner), H
-    else:
+    diagonal = _given(preconditioner)
+    operator = H
+    if diagonal is None:
         if not isinstance(H, LossCurvature):
             rule = "A metric that reads an optimizer needs an operator with parameters."
             cure = "Use a `LossCurvature`, such as `Hessian`, or pass the diagonal itself."
             raise InputError(explain(rule, f"It got a `{type(H).__name__}`.", cure))
-        diagonal, shift = preconditioner.read(H.params)
+        diagonal, shift = cast("Metric", preconditioner).read(H.params)
         operator = Shifted(H, shift) if any(bool(s.any()) for s in shift) else H
     shapes = [tuple(t.shape) for t in diagonal], [tuple(t.shape) for t in v]
     if shapes[0] != shapes[1]:
@@ -96,3 +97,16 @@ def scaling(preconditioner: Preconditioner, H: CurvatureOperator, v: Vector, /) 
         cure = "Raise it with `.clamp(min=...)`; freeze parameters whose learning rate is zero."
         raise InputError(explain(rule, "Some entries are not.", cure))
     return Vector(t.sqrt() for t in diagonal), operator
+
+
+def _given(preconditioner: Preconditioner) -> Vector | None:
+    # The diagonal if it was passed itself, None for a metric.
+    given = cast("Any", preconditioner)
+    listed = isinstance(given, (Vector, Sequence))
+    if listed and all(isinstance(t, Tensor) for t in cast("Any", preconditioner)):
+        return Vector(cast("Sequence[Tensor]", preconditioner))
+    if not listed and hasattr(preconditioner, "read") and not isinstance(preconditioner, type):
+        return None
+    rule = "`preconditioner` must be a list of tensors, or an `OptimizerMetric`."
+    finding = f"It is a `{type(preconditioner).__name__}`."
+    raise InputError(explain(rule, finding, "For an optimizer write `OptimizerMetric(optimizer)`."))

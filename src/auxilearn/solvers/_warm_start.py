@@ -5,7 +5,7 @@ from typing import Any, final
 
 from auxilearn._vectors import Vector
 from auxilearn.curvature import CurvatureOperator
-from auxilearn.solvers._base import LinearSolver, Solution
+from auxilearn.solvers._base import LinearSolver, Solution, checked
 
 
 @dataclass
@@ -26,6 +26,9 @@ class WarmStart(LinearSolver):
     Args:
         solver: Any solver.
 
+    Raises:
+        InputError: If it is none.
+
     Example:
         >>> import torch
         >>> from auxilearn.curvature import Hessian
@@ -39,6 +42,9 @@ class WarmStart(LinearSolver):
 
     solver: LinearSolver
     _memory: _Memory = field(default_factory=_Memory, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        checked(self.solver)
 
     def solve(self, H: CurvatureOperator, v: Vector, /) -> Solution:
         start = self._memory.x
@@ -66,10 +72,10 @@ class WarmStart(LinearSolver):
         """Return the last solution and the wrapped solver's memory.
 
         Returns:
-            The memory.
+            The memory; no copies, for its tensors are never written.
         """
         last = self._memory.x
-        return {"x": None if last is None else [t.clone() for t in last], "solver": self.solver.state_dict()}
+        return {"x": None if last is None else list(last), "solver": self.solver.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Restore the memory.
@@ -77,5 +83,6 @@ class WarmStart(LinearSolver):
         Args:
             state: What :meth:`state_dict` returned.
         """
-        self._memory.x = None if state["x"] is None else Vector(t.clone() for t in state["x"])
-        self.solver.load_state_dict(state["solver"])
+        last = state.get("x")  # absent if another solver made the checkpoint
+        self._memory.x = None if last is None else Vector(t.clone() for t in last)
+        self.solver.load_state_dict(state.get("solver", {}))
