@@ -1,10 +1,12 @@
 """Print the cost of one hypergradient against the bare autograd calls that it needs.
 
-The floor is ∂_W L_A, ∂_W L_T with its graph, J products and the mixed derivative, as plain calls of `torch.autograd.grad`
-in the same process on the same graphs: no vector algebra, no checks, no report. The original package's arithmetic, which has no
-checks either, is timed in the same way. ``auto`` takes one product more for its power iteration and fewer where it meets
-negative curvature; its floor has as many as it took. The vector algebra costs about six passes over the weights a term
-whatever the batch, so its share falls as the batch grows. Run it on an idle machine.
+The floor is ∂_W L_A, ∂_W L_T with its graph, J products and the mixed derivative, as plain calls of
+`torch.autograd.grad` in the same process on the same graphs: no vector algebra, no checks, no report. The original
+package's arithmetic, which has no checks either, is timed in the same way. ``auto`` takes one product more for its
+power iteration and fewer where it meets negative curvature; its floor has as many as it took. The vector algebra costs
+about six passes over the weights a term whatever the batch, so its share falls as the batch grows.
+
+Run it on an idle machine.
 """
 
 from collections.abc import Callable
@@ -84,9 +86,8 @@ def calls(net: nn.Module, x: Tensor, terms: int, alpha: float) -> dict[str, Call
 def main() -> None:
     """Print one row a network and number of terms."""
     torch.manual_seed(0)
-    print(
-        f"{'network':<10}{'batch':>6}{'terms':>6}{'floor, ms':>12}{'original':>10}{'fixed α':>10}{'auto α':>10}   (÷ floor)"
-    )
+    print("The last three columns are ratios to the floor.")
+    print(f"{'network':<10}{'batch':>6}{'terms':>6}{'floor, ms':>12}{'original':>10}{'fixed α':>10}{'auto α':>10}")
     for name, make, batch in (("MLP", mlp, 64), ("MLP", mlp, 256), ("MLP", mlp, 1024), ("conv net", conv_net, 64)):
         net, x = make(batch)
         for terms in (3, 20):
