@@ -13,14 +13,10 @@ from torch.utils.checkpoint import checkpoint
 
 from auxilearn import hypergradient
 from auxilearn._autograd import gradients
+from auxilearn._second_order import naming_first_order_operators, refuse_wrong_second_derivatives
 from auxilearn.curvature import FiniteDifference, Hessian
 from auxilearn.errors import InputError, SecondOrderError
-from auxilearn.safety import (
-    ReplayedRandomness,
-    naming_first_order_operators,
-    refuse_wrong_second_derivatives,
-    second_order,
-)
+from auxilearn.safety import ReplayedRandomness, second_order
 from auxilearn.solvers import Neumann
 from support import DEVICE, DTYPE
 

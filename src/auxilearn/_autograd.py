@@ -1,7 +1,6 @@
 """Calls of autograd with the library's two conventions: unused inputs give None, and complaints name the cure."""
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -9,9 +8,9 @@ from torch import Tensor
 from torch.utils.checkpoint import CheckpointError
 
 from auxilearn._checks import explain
+from auxilearn._second_order import naming_first_order_operators, refuse_wrong_second_derivatives
 from auxilearn._vectors import Vector
 from auxilearn.errors import InputError
-from auxilearn.safety import naming_first_order_operators, refuse_wrong_second_derivatives
 
 Optional = tuple[Tensor | None, ...]
 
@@ -39,41 +38,41 @@ def gradients(
     Raises:
         InputError: If the graph was freed, a tensor in it was changed, or checkpointing cannot rebuild it.
         SecondOrderError: If the result is to be differentiated again and an operator has no second derivative.
+        RuntimeError: Every other error of torch, unchanged.
     """
     if create_graph:
         refuse_wrong_second_derivatives([outputs] if isinstance(outputs, Tensor) else outputs, inputs)
-    with _naming_stale_graphs(), naming_first_order_operators():
-        found = torch.autograd.grad(
-            outputs,
-            inputs,
-            grad_outputs=cotangents,
-            create_graph=create_graph,
-            retain_graph=retain_graph or create_graph,
-            allow_unused=True,
-        )
+    try:
+        with naming_first_order_operators():
+            found = torch.autograd.grad(
+                outputs,
+                inputs,
+                grad_outputs=cotangents,
+                create_graph=create_graph,
+                retain_graph=retain_graph or create_graph,
+                allow_unused=True,
+            )
+    except RuntimeError as error:
+        _explain_stale_graph(error)
+        raise
     # An embedding with `sparse=True` has sparse gradients, on which torch defines no inner product.
     return tuple(g.to_dense() if g is not None and g.is_sparse else g for g in cast("Optional", found))
 
 
-@contextmanager
-def _naming_stale_graphs() -> Generator[None, None, None]:
+def _explain_stale_graph(error: RuntimeError) -> None:
     rule = "The losses must still have the graphs that they were computed with."
     cure = "Compute both losses anew for the outer step, with the present weights"
-    try:
-        yield
-    except RuntimeError as error:
-        if "backward through the graph a second time" in str(error):
-            finding = "A graph was freed, by `backward()` or by an earlier loss of a generator that shares it."
-            raise InputError(explain(rule, finding, f"{cure}, or use `backward(retain_graph=True)`.")) from error
-        if "modified by an inplace operation" in str(error):
-            finding = "A tensor was changed in place since, e.g. a weight by an optimizer."
-            raise InputError(explain(rule, finding, f"{cure}.")) from error
-        if isinstance(error, CheckpointError):
-            rule = "Activation checkpointing must run the forward pass again as it ran the first time."
-            finding = "It did something else, e.g. picked other kernels."
-            cure = "Take the outer step inside the `auxilearn.safety.second_order(model)` of the losses."
-            raise InputError(explain(rule, finding, cure)) from error
-        raise
+    if "backward through the graph a second time" in str(error):
+        finding = "A graph was freed, by `backward()` or by an earlier loss of a generator that shares it."
+        raise InputError(explain(rule, finding, f"{cure}, or use `backward(retain_graph=True)`.")) from error
+    if "modified by an inplace operation" in str(error):
+        finding = "A tensor was changed in place since, e.g. a weight by an optimizer."
+        raise InputError(explain(rule, finding, f"{cure}.")) from error
+    if isinstance(error, CheckpointError):
+        rule = "Activation checkpointing must run the forward pass again as it ran the first time."
+        finding = "It did something else, e.g. picked other kernels."
+        cure = "Take the outer step inside the `auxilearn.safety.second_order(model)` of the losses."
+        raise InputError(explain(rule, finding, cure)) from error
 
 
 def filled(values: Optional, like: Sequence[Tensor], /) -> Vector:

@@ -12,22 +12,18 @@
 # torch leaves the types of these context managers and of `named_modules` open.
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 
-import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
-from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
-from torch.autograd.function import BackwardCFunction, once_differentiable
-from torch.autograd.graph import get_gradient_edge
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.checkpoint import CheckpointFunction
 
 from auxilearn._checks import explain
+from auxilearn._second_order import compiled
 from auxilearn.errors import InputError, SecondOrderError
 
-__all__ = ["ReplayedRandomness", "naming_first_order_operators", "refuse_wrong_second_derivatives", "second_order"]
+__all__ = ["ReplayedRandomness", "second_order"]
 
 
 @contextmanager
@@ -81,7 +77,7 @@ def _refuse_compiled(module: nn.Module) -> None:
     for name, part in module.named_modules():
         # `torch.compile(module)` wraps it, `module.compile()` marks it.
         if hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None:
-            raise SecondOrderError(_compiled(f"Module `{name or type(part).__name__}` is compiled."))
+            raise SecondOrderError(compiled(f"Module `{name or type(part).__name__}` is compiled."))
 
 
 @contextmanager
@@ -134,121 +130,3 @@ class ReplayedRandomness:
             if self._cuda:  # pragma: no cover - needs a GPU
                 torch.cuda.set_rng_state_all(self._cuda)
             yield
-
-
-# What torch says when an operator has no second derivative, and where the operator's name stands in it.
-_NO_SECOND_DERIVATIVE = (
-    re.compile(r"derivative (?:for|of) '?(?P<op>[\w:]+)(?:: \w+)?'? (?:is|has) not (?:been )?implemented"),
-    re.compile(r"differentiate twice a function that was marked with @once_differentiable(?P<op>)"),
-    re.compile(r"[Dd]ouble backwards? on (?P<op>[\w:]+) (?:is )?not supported"),  # torchvision's operators
-    re.compile(r"(?P<op>[\w:]*cudnn_rnn\w*)"),
-)
-
-
-@contextmanager
-def naming_first_order_operators() -> Generator[None, None, None]:
-    """Translate torch's complaint about a missing second derivative into one that names the operator and the cure.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        SecondOrderError: In place of the ``RuntimeError`` of torch.
-        RuntimeError: Every other error of torch, unchanged.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        text = str(error)
-        if "does not currently support double backward" in text:
-            raise SecondOrderError(_compiled("A compiled module takes part in the training loss.")) from error
-        for pattern in _NO_SECOND_DERIVATIVE:
-            if found := pattern.search(text):
-                operator = found["op"] or "a function marked with @once_differentiable"
-                raise SecondOrderError(_first_order(operator)) from error
-        raise
-
-
-# All functions that the decorator returns share one code object.
-_ONCE = cast("Any", once_differentiable(abs)).__code__
-
-
-def refuse_wrong_second_derivatives(outputs: Iterable[Tensor], inputs: Iterable[Tensor], /) -> None:
-    """Look for functions between a loss and what it is differentiated by twice whose second derivative is wrong.
-
-    For a function marked with ``@once_differentiable`` torch raises only where a second derivative runs through the
-    function's gradient, and leaves the part that runs through its saved tensors out without a word; so it does with the
-    parameters inside re-entrant checkpointing. Its weight norm takes the norm for a constant when it is differentiated
-    again. The curvature would be silently wrong.
-
-    Args:
-        outputs: The differentiated tensors.
-        inputs: What they are differentiated by.
-
-    Raises:
-        SecondOrderError: If there is one; the message names it.
-    """
-    inputs = tuple(inputs)
-    stops = {p.grad_fn for p in inputs if p.grad_fn is not None}
-    for node in _nodes([t.grad_fn for t in outputs], stops):
-        if node.name().startswith("WeightNormInterfaceBackward") and _reaches(node, inputs):
-            raise SecondOrderError(_wrong_weight_norm())
-        if isinstance(node, BackwardCFunction):
-            function = cast("Any", node)._forward_cls
-            if function is CheckpointFunction:
-                raise SecondOrderError(_checkpointed())
-            if getattr(function.backward, "__code__", None) is _ONCE and _reaches(node, inputs):
-                raise SecondOrderError(_first_order(function.__name__))
-
-
-def _nodes(roots: Iterable[Any], stops: set[Any]) -> Iterator[Any]:
-    # Every node of a graph once; what lies behind the stops is not entered.
-    seen: set[Any] = set()
-    stack = list(roots)
-    while stack:
-        node = stack.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            yield node
-            if node not in stops:
-                stack.extend(n for n, _ in node.next_functions)
-
-
-def _reaches(node: Any, inputs: Iterable[Tensor]) -> bool:
-    origins = {get_gradient_edge(p).node for p in inputs}
-    return any(n in origins for n in _nodes([n for n, _ in node.next_functions], origins))
-
-
-def _compiled(finding: str) -> str:
-    return explain(
-        "The training loss must be twice differentiable, and torch.compile is not.",
-        finding,
-        "For the outer pass call the original, `model._orig_mod`, which shares the parameters, or compute the losses "
-        'inside `torch.compiler.set_stance("force_eager")`; or use `auxilearn.curvature.FiniteDifference`.',
-    )
-
-
-def _wrong_weight_norm() -> str:
-    return explain(
-        "The training loss must be twice differentiable.",
-        "torch's weight norm gives a wrong second derivative without a word (`gradgradcheck` fails on it).",
-        "Write the weight as `g * v / v.norm(dim=1, keepdim=True)`, or use `auxilearn.curvature.FiniteDifference`.",
-    )
-
-
-def _checkpointed() -> str:
-    return explain(
-        "The training loss must be twice differentiable.",
-        "Re-entrant activation checkpointing takes part in it, which knows only `backward()`.",
-        "Call `checkpoint(..., use_reentrant=False)`, and take the outer step inside "
-        "`auxilearn.safety.second_order(model)`, too.",
-    )
-
-
-def _first_order(operator: str) -> str:
-    return explain(
-        "The training loss must be twice differentiable.",
-        f"The operator `{operator}` has no second derivative.",
-        "Compute the loss inside `auxilearn.safety.second_order(model)`, which picks kernels that have one; "
-        "if none exists, use `auxilearn.curvature.FiniteDifference`.",
-    )

@@ -29,7 +29,8 @@ class FiniteDifference(LossCurvature):
 
     Args:
         closure: Computes the training loss from the present weights, a scalar with its graph. Wrap its body in
-            :func:`auxilearn.safety.second_order` to keep BatchNorm statistics as they are.
+            :func:`auxilearn.safety.second_order` to keep BatchNorm statistics as they are; for a compiled model pass it
+            the original, ``second_order(model._orig_mod)``.
         params: The weights :math:`W`.
         step: The relative step :math:`s`; by default the cube root of the machine precision, which balances rounding
             against truncation.

@@ -21,7 +21,8 @@ class GaussNewton(LossCurvature):
 
     It is positive semi-definite wherever the loss is convex in the outputs :math:`z` (cross entropy, squared error),
     so that conjugate gradients meet no negative curvature. The mixed derivative of the hypergradient stays the exact
-    one.
+    one. Terms of the loss that do not pass through the outputs, such as an explicit penalty on the weights, have no
+    curvature here; add it as ``damping``.
 
     Args:
         loss: The training loss, a scalar with its graph, computed from ``outputs``.

@@ -30,7 +30,7 @@ class Status(Enum):
     """The operator is not positive definite along the way; the solution is the best from before that was seen."""
 
     DIVERGED = "diverged"
-    """The terms grow because the step is above 2 divided by the largest absolute eigenvalue, not by negative curvature."""
+    """The terms grow, for the step is above 2 over the largest absolute eigenvalue; not by negative curvature."""
 
     NON_FINITE = "non-finite"
     """The right-hand side, a product or the solution is NaN or infinite."""

@@ -37,6 +37,8 @@ class OptimizerMetric:
     Adagrad      lr_t / (√s + ε)                                     λ
     ===========  ==================================================  ==========================================
 
+    Second moments count as constants, which they are where they are made of gradient noise.
+
     Args:
         optimizer: The optimizer that trains the weights. It is read anew at every solve and never changed.
 

@@ -21,7 +21,8 @@ class WarmStart(LinearSolver):
     .. math:: x = x_0 + \text{solve}(H,\; v - H x_0)
 
     One product more a call. The last solution :math:`x_0` is dropped where it is worse than none,
-    :math:`\|v - Hx_0\| \ge \|v\|`, and where the shapes have changed. The first call is a plain solve.
+    :math:`\|v - Hx_0\| \ge \|v\|`, and where the shapes have changed. The first call is a plain solve. On a singular
+    operator the part of :math:`v` in its null space adds up from call to call: use damping there.
 
     Args:
         solver: Any solver.
