@@ -405,7 +405,10 @@ def test_shards_have_the_solution_of_the_whole(name: str, one_process: None) -> 
 
     class Tridiagonal(CurvatureOperator):
         def _multiply(self, v: Vector, /) -> Vector:
-            return Vector(4 * t - torch.roll(t, 1, 0) - torch.roll(t, -1, 0) for t in v)
+            try:
+                return Vector(4 * t - torch.roll(t, 1, 0) - torch.roll(t, -1, 0) for t in v)
+            except NotImplementedError:
+                pytest.skip("this torch cannot roll shards")
 
     whole = Vector(torch.randn(s, generator=generator(i)) for i, s in enumerate([(4, 2), (5,)]))
     sharded = Vector(distribute_tensor(t, mesh, [Shard(0)]) for t in whole)
