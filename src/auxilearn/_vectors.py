@@ -118,10 +118,7 @@ class Vector:
         Returns:
             A 0-dimensional tensor.
         """
-        if _is_distributed(self.tensors[0]) or self.tensors[0].dtype.itemsize < 4:
-            return self.dot(self).sqrt()
-        norms = torch.stack(torch._foreach_norm(self.tensors))
-        return torch.dot(norms, norms).sqrt()
+        return self.dot(self).sqrt()
 
     def zeros_like(self) -> "Vector":
         """Return the zero vector of the same shapes.
