@@ -3,7 +3,7 @@
 Here curvature decides: the inner problem is convex and solved, so conjugate gradients give the exact hypergradient.
 Data: the breast-cancer table of scikit-learn.
 
-Run it: ``python examples/learned_penalties.py``
+Run it: ``python examples/learned_penalties.py`` (it needs the extra ``experiments``)
 """
 
 import torch

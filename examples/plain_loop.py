@@ -3,7 +3,7 @@
 The main task has 50 labels; 30 train, 20 are held back for the outer step. On 1,000 other images there are labels of a
 good and a random annotator, two attributes of the digit, and a badly scaled regression on noise.
 
-Run it: ``python examples/plain_loop.py``
+Run it: ``python examples/plain_loop.py`` (it needs the extra ``experiments``)
 """
 
 import torch

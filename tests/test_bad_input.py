@@ -424,7 +424,7 @@ LOSSES = [
     Case(
         "φ not in the train loss",
         steps(train_loss=lambda w: w.losses().mean()),
-        r"`aux_params` must change how the train loss depends on .*None of the 1 tensors does\. Compute `train_loss`",
+        r"`aux_params` must change how the train loss depends on .*None of its tensors does\. Compute `train_loss`",
     ),
     Case(
         "φ detached in the train loss",
@@ -439,7 +439,7 @@ LOSSES = [
     Case(
         "φ a constant of the train loss",
         steps(train_loss=lambda w: w.losses().mean() + w.combiner.weight.square().sum()),
-        r"`aux_params` must change how the train loss depends on the parameters\. None of the 1",
+        r"`aux_params` must change how the train loss depends on the parameters\. None of its tensors does",
     ),
     Case(
         "graph freed by backward", steps(train_loss=after_backward), r"graphs .*freed, by `backward\(\)`.*losses anew"

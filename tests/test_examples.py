@@ -5,6 +5,7 @@ from pathlib import Path
 from runpy import run_path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parent.parent
 
@@ -20,8 +21,40 @@ def test_learned_penalties_lower_the_outer_loss() -> None:
     assert history[-1] < 0.9 * history[0]
 
 
-@pytest.mark.parametrize("number", [0])
-def test_the_code_of_the_readme_runs(number: int, capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    exec(compile(blocks[number], "README.md", "exec"), {})
+def blocks(language: str, page: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+
+
+PAGES = ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks("python", page)])
+def test_the_python_blocks_of_the_pages_run(page: str) -> None:
+    for block in blocks("python", page):
+        exec(compile(block, page, "exec"), {"__name__": "page"})
+
+
+def test_the_check_of_the_readme_says_that_all_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(blocks("python", "README.md")[0], "README.md", "exec"), {})
     assert "The hypergradient is right." in capsys.readouterr().out
+
+
+def test_the_loop_of_the_readme_runs_with_its_added_lines_and_moves_the_weights() -> None:
+    (diff,) = blocks("diff", "README.md")
+    code = "\n".join(line[1:] for line in diff.splitlines() if not line.startswith("-"))
+    torch.manual_seed(0)
+    batches = [(torch.randn(32, 4), torch.randn(32, 3)) for _ in range(30)]
+
+    def losses(model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        return (model(batch[0]) - batch[1]).square()
+
+    world = {
+        "torch": torch,
+        "K": 3,
+        "MyModel": lambda: torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 3)),
+        "losses": losses,
+        "train_loader": batches[1:],
+        "held_back": batches[0],
+    }
+    exec(compile(code, "README.md", "exec"), world)
+    assert not torch.equal(world["combiner"].combiner.weights, torch.ones(3))

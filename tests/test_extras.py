@@ -19,7 +19,7 @@ def test_a_missing_module_names_the_extra_and_the_command() -> None:
         require("a_module_nobody_wrote.part", extra="vision")
     assert str(caught.value) == (
         "This needs the extra `vision`. `a_module_nobody_wrote` is not installed. "
-        "Run `pip install 'auxilearn[vision]'`."
+        "Run `pip install 'auxilearn[vision]'`, or `pip install '.[vision]'` in a checkout."
     )
     assert isinstance(caught.value, (AuxilearnError, ImportError))
 

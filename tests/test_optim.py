@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from auxilearn.curvature import Hessian, Streamed
+from auxilearn.errors import InputError
 from auxilearn.optim import MetaOptimizer
 from auxilearn.safety import second_order
 from auxilearn.solvers import ConjugateGradient, Identity, Neumann, WarmStart
@@ -398,3 +399,32 @@ def test_training_is_the_same_with_and_without_outer_passes() -> None:
         return list(world.primary.state_dict().values())
 
     assert all(torch.equal(a, b) for a, b in zip(run(outer=True), run(outer=False), strict=True))
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("on_failure", ["warn", "skip"])
+@pytest.mark.filterwarnings("ignore::auxilearn.errors.SolverWarning")
+def test_nan_never_reaches_the_auxiliary_parameters_through_a_scaler(enabled: bool, on_failure: str) -> None:
+    world = World()
+    before = world.auxiliary.weight.detach().clone()
+    meta = MetaOptimizer(torch.optim.SGD(world.auxiliary.parameters(), lr=0.1), on_failure=on_failure)
+    outer = (world.losses(slice(48, 64))[:, 0] * 0).sqrt().sum()  # 0, with the slope 0 · ∞
+    meta.step(
+        world.loss_func(True),
+        outer,
+        world.primary.parameters(),
+        world.auxiliary.parameters(),
+        grad_scaler=torch.amp.GradScaler(DEVICE.type, enabled=enabled),
+    )
+    assert torch.equal(world.auxiliary.weight, before)
+
+
+def test_a_scaler_is_refused_beside_what_it_cannot_scale() -> None:
+    world, scaler = World(), torch.amp.GradScaler(DEVICE.type)
+    lbfgs = MetaOptimizer(torch.optim.LBFGS(world.auxiliary.parameters(), max_iter=1))
+    with pytest.raises(InputError, match="cannot drive `LBFGS`"):
+        world.outer_step(lbfgs, grad_scaler=scaler)
+    meta = MetaOptimizer(torch.optim.SGD(world.auxiliary.parameters(), lr=0.1))
+    operator = Hessian(world.loss_func(True), world.primary.parameters())
+    with pytest.raises(InputError, match="whose passes are not scaled"):
+        meta.step(operator, world.loss_func(False), (), world.auxiliary.parameters(), grad_scaler=scaler)

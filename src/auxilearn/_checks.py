@@ -187,7 +187,8 @@ def count(name: str, value: int, minimum: int, /) -> None:
         InputError: If ``value`` is smaller, or no whole number.
     """
     try:
-        whole = operator.index(value)
+        # True counts as 1 in Python, and as a slip here.
+        whole = minimum - 1 if isinstance(cast("object", value), bool) else operator.index(value)
     except TypeError:
         whole = minimum - 1
     if whole < minimum:

@@ -32,6 +32,6 @@ def require(module: str, /, *, extra: str) -> ModuleType:
             explain(
                 f"This needs the extra `{extra}`.",
                 f"`{error.name}` is not installed.",
-                f"Run `pip install 'auxilearn[{extra}]'`.",
+                f"Run `pip install 'auxilearn[{extra}]'`, or `pip install '.[{extra}]'` in a checkout.",
             )
         ) from error

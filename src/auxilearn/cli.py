@@ -41,7 +41,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for results, pictures and finished pieces.")] = Path("results/demo"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
 ) -> None:
-    """Learn to weight auxiliary losses on real images, against five other methods.
+    """Learn to weight auxiliary losses on real images, against six other methods.
 
     Part 1 mixes good, random and adversarial annotators, attributes of the digit and badly scaled noise; part 2 has
     only useless losses. Every method has the same 50 labels, initial weights and batches. It takes a minute or two on

@@ -118,7 +118,7 @@ def hypergradient(
         # Of x = 0 a curvature may say None without looking.
         if all(m is None for m in mixed) and float(solution.x.norm()) > 0.0:
             rule = "`aux_params` must change how the train loss depends on the parameters."
-            finding = f"None of the {len(aux)} tensors does."
+            finding = "None of its tensors does."
             cure = "Compute `train_loss` with the auxiliary network, undetached. Are the two losses in order?"
             raise InputError(explain(rule, finding, cure))
         grads = tuple(_difference(d, m, p) for d, m, p in zip(direct, mixed, aux, strict=True))
@@ -192,7 +192,7 @@ def _judged(
     usable = finite and on_failure != "skip"
     if finite or not may_overflow:
         finding = f"The solve ended as `{report.status.value}`" + ("." if finite else ", and the result is not finite.")
-        cure = 'Use `Neumann(alpha="auto")`, a smaller `alpha`, damping or a smaller learning rate.'
+        cure = 'Use `Neumann(alpha="auto")`, a smaller `alpha` or learning rate, or pass `Hessian(..., damping=...)`.'
         message = explain("A hypergradient needs a solve that converges.", finding, cure)
         if on_failure == "raise":
             raise SolverError(message)

@@ -31,10 +31,10 @@ class MetaOptimizer:
     Args:
         meta_optimizer: The optimizer of the auxiliary parameters. ``LBFGS`` needs ``max_iter=1`` and no line search,
             for it cannot ask again; ``SparseAdam`` takes no dense gradients.
-        hpo_lr: If given alone, the fixed Neumann step of the original package, whose sum it repeats,
-            :math:`\sum_{j \le J} (I - \alpha H)^j v` without the leading :math:`\alpha`; kept for old code. By default
-            the step is estimated and the sum is scaled.
-        truncate_iter: :math:`J`, the number of Neumann terms after the first.
+        hpo_lr: If given, the fixed Neumann step of the original package, whose sum it repeats,
+            :math:`\sum_{j \le J} (I - \alpha H)^j v` without the leading :math:`\alpha`; kept for old code, and
+            not to be combined with ``solver``. By default the step is estimated and the sum is scaled.
+        truncate_iter: :math:`J`, the number of Neumann terms after the first; not read if ``solver`` is given.
         max_grad_norm: The norm to which the hypergradient is clipped for the step; None does not clip.
         solver: Another method for the linear system; ``hpo_lr`` must then be left out.
         on_failure: What a failed solve does: ``"warn"`` warns and steps if the result is finite, ``"raise"`` raises,
@@ -43,6 +43,8 @@ class MetaOptimizer:
     Attributes:
         meta_optimizer: The wrapped optimizer.
         solver: The method for the linear system.
+        max_grad_norm: See above.
+        on_failure: See above.
         report: The solver's report of the last step; None before the first.
 
     Raises:
@@ -114,12 +116,13 @@ class MetaOptimizer:
         Args:
             train_loss: The inner loss, from the weights and the auxiliary parameters; see
                 :func:`~auxilearn.hypergradient`.
-            val_loss: The outer loss, e.g. the main loss on held-back samples.
-            parameters: The weights; an iterable or generator.
+            val_loss: The outer loss, e.g. the main loss on held-back samples; without the combiner, through which
+                smaller weights would look like progress.
+            parameters: The weights; an iterable or generator. Not read if ``train_loss`` is an operator.
             aux_params: The auxiliary parameters, all of them in the wrapped optimizer; an iterable or generator.
             return_grads: Whether to return the hypergradient, as it was before clipping.
-            grad_scaler: The scaler of a mixed-precision training loop. Pass both losses unscaled; call ``update()`` as
-                usual.
+            grad_scaler: The scaler of a mixed-precision training loop. Pass both losses unscaled, and the train loss
+                itself; call ``update()`` as usual. Not for ``LBFGS``.
 
         Returns:
             The hypergradient, one tensor for each trainable auxiliary parameter, if asked for.
@@ -133,6 +136,8 @@ class MetaOptimizer:
         self._own(aux)
         # An operator has parameters of its own.
         params = () if isinstance(train_loss, LossCurvature) else _checks.tensors("parameters", parameters)
+        if grad_scaler is not None:
+            _refuse_beside_scaler(self.meta_optimizer, train_loss)
         scale = 1.0 if grad_scaler is None else _scale(grad_scaler, aux[0].device)
         with memory_kept(self.solver), self._grads_kept():
             result = hypergradient(
@@ -144,7 +149,8 @@ class MetaOptimizer:
                 on_failure=self.on_failure,
                 loss_scale=scale,
             )
-            if grad_scaler is not None and (result.usable or not result.finite):
+            # A scaler that is switched off skips nothing, so it is shown no overflow.
+            if grad_scaler is not None and (result.usable or (not result.finite and grad_scaler.is_enabled())):
                 self._step_scaled(aux, result, grad_scaler, scale)
             elif result.usable:
                 self._assign(aux, result.grads)
@@ -258,6 +264,15 @@ def _refuse_unfit(optimizer: Optimizer) -> None:
             if group["max_iter"] != 1 or group["line_search_fn"] is not None:
                 finding = f"It has `max_iter={group['max_iter']}` and `line_search_fn={group['line_search_fn']!r}`."
                 raise InputError(explain(rule, finding, cure))
+
+
+def _refuse_beside_scaler(optimizer: Optimizer, train_loss: Tensor | LossCurvature) -> None:
+    if isinstance(optimizer, LBFGS):
+        rule, cure = "A `grad_scaler` cannot drive `LBFGS`.", "Wrap another optimizer, or leave `grad_scaler` out."
+        raise InputError(explain(rule, "Both were given.", cure))
+    if isinstance(train_loss, LossCurvature):
+        rule, cure = "A `grad_scaler` scales the train loss itself.", "Pass the loss, or leave `grad_scaler` out."
+        raise InputError(explain(rule, "`train_loss` is an operator, whose passes are not scaled.", cure))
 
 
 def _scale(scaler: torch.amp.GradScaler, device: torch.device) -> float:

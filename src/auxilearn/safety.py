@@ -14,6 +14,7 @@
 
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from typing import final
 
 import torch
 from torch import nn
@@ -98,6 +99,7 @@ def _borrowed_buffers(modules: tuple[nn.Module, ...]) -> Generator[None, None, N
             setattr(owner, name, buffer)
 
 
+@final
 class ReplayedRandomness:
     """The random state of this moment, to be replayed any number of times.
 

@@ -7,7 +7,8 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from auxilearn.combiners._losses import check_count, check_losses, check_main, loss_axis
+from auxilearn import _checks
+from auxilearn.combiners._losses import check_losses, check_main, loss_axis
 
 
 class LossCombiner(nn.Module, ABC):
@@ -47,7 +48,7 @@ class LossCombiner(nn.Module, ABC):
         self, num_losses: int, *, main: int | None = None, check_finite: bool = True, ndims: Sequence[int] = (1, 2)
     ) -> None:
         super().__init__()
-        check_count("num_losses", num_losses)
+        _checks.count("num_losses", num_losses, 1)
         if main is not None:
             check_main("main", main, num_losses)
         self.num_losses = num_losses

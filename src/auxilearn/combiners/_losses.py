@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from auxilearn._checks import explain
+from auxilearn._checks import count, explain
 from auxilearn.errors import InputError
 
 # What each number of dimensions means. The losses lie along the only axis of `(K,)` and along the second one otherwise.
@@ -58,20 +58,6 @@ def per_loss(name: str, values: float | Sequence[float] | Tensor, num_losses: in
     return given.expand(num_losses).clone()
 
 
-def check_count(name: str, value: object, /) -> None:
-    """Check that a value counts something.
-
-    Args:
-        name: The argument's name, for messages.
-        value: What was given.
-
-    Raises:
-        InputError: If it is no integer, or below 1.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(explain(f"`{name}` must be an integer of at least 1.", f"It is {value!r}.", "Change it."))
-
-
 def check_widths(name: str, widths: object, /) -> None:
     """Check the widths of hidden layers.
 
@@ -88,7 +74,7 @@ def check_widths(name: str, widths: object, /) -> None:
     if not widths:
         raise InputError(explain(rule, "It is empty.", "Without a hidden layer it would be `Linear`; use that."))
     for width in cast("Sequence[object]", widths):
-        check_count(f"{name}[...]", width)
+        count(f"{name}[...]", cast("int", width), 1)
 
 
 def check_main(name: str, main: object, num_losses: int, /) -> None:

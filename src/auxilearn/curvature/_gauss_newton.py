@@ -65,7 +65,7 @@ class GaussNewton(LossCurvature):
         return self._hessian.gradient()
 
     def _multiply(self, v: Vector, /) -> Vector:
-        self._hessian.gradient()  # complains after `release()`
+        self._hessian.held()  # complains after `release()`
         linear = [(p, c) for p, c in zip(self._pullback, v, strict=True) if p.requires_grad]
         # The loss is linear in the outputs, or none of the weights that reach it reaches them.
         if not self._by_outputs.requires_grad or not linear:

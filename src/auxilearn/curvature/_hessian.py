@@ -54,29 +54,37 @@ class Hessian(LossCurvature):
         self._unscale = 1.0 / loss_scale
 
     def gradient(self) -> Vector:
-        return self._unscaled(Vector(g.detach() for g in self._live()))
+        return self._unscaled(Vector(g.detach() for g in self.held()))
 
     def _multiply(self, v: Vector, /) -> Vector:
-        found = self._differentiate(v, self.params, retain_graph=True)
+        found = self._differentiate(v, self.params)
         return self._unscaled(filled(found, self.params))
 
     def cross(self, x: Vector, aux_params: Sequence[Tensor], /) -> tuple[Tensor | None, ...]:
-        found = self._differentiate(x, aux_params, retain_graph=True)
+        found = self._differentiate(x, aux_params)
         return found if self._unscale == 1.0 else tuple(None if g is None else g * self._unscale for g in found)
 
     def release(self) -> None:
         self._gradient = ()
 
-    def _differentiate(self, v: Vector, inputs: Sequence[Tensor], *, retain_graph: bool) -> tuple[Tensor | None, ...]:
+    def _differentiate(self, v: Vector, inputs: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
         # A gradient that is constant in W and in φ (a loss linear in that weight) has no graph, and contributes
         # nothing.
-        pairs = [(g, c) for g, c in zip(self._live(), v, strict=True) if g.requires_grad]
+        pairs = [(g, c) for g, c in zip(self.held(), v, strict=True) if g.requires_grad]
         if not pairs:
             return (None,) * len(inputs)
         outputs, cotangents = zip(*pairs, strict=True)
-        return gradients(outputs, inputs, cotangents, retain_graph=retain_graph)
+        return gradients(outputs, inputs, cotangents)
 
-    def _live(self) -> tuple[Tensor, ...]:
+    def held(self) -> tuple[Tensor, ...]:
+        """Return the gradient with its graph.
+
+        Returns:
+            One tensor for each parameter.
+
+        Raises:
+            InputError: After :meth:`release`.
+        """
         if not self._gradient:
             raise InputError("A curvature operator cannot be used after `release()`. It was released. Build a new one.")
         return self._gradient

@@ -38,8 +38,8 @@ class Row:
 def rows(outcome: Outcome) -> list[Row]:
     """Compare every method with main only, with the best equal variant, and with ours.
 
-    All scaled variants become one row, the one that is best on the test set over all seeds: no tuning without test
-    labels could do better.
+    All scaled variants become one row, the one that is best on the test set over all seeds: no choice among these
+    scales without test labels could do better.
 
     Args:
         outcome: The results.

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+import auxilearn
 from auxilearn import data
 from auxilearn.experiments._study import Outcome, Part, run_seeds
 
@@ -30,8 +31,8 @@ def run_parts(
 ) -> list[Outcome]:
     """Run every part on every seed.
 
-    Finished pieces are kept in ``cache`` as JSON, named by a hash of everything that determines them; a piece that is
-    there is not run again, so an interrupted run continues.
+    Finished pieces are kept in ``cache`` as JSON, named by a hash of everything that determines them, the library's
+    code included; a piece that is there is not run again, so an interrupted run continues.
 
     Args:
         dataset: A key of ``DATA``.
@@ -77,7 +78,9 @@ def _job(dataset: str, part: Part, seeds: list[int]) -> Outcome:
 
 
 def _name(dataset: str, part: Part, seeds: list[int]) -> str:
-    settings = json.dumps([dataset, asdict(part), seeds, torch.__version__], sort_keys=True)
+    sources = sorted(Path(auxilearn.__file__).parent.rglob("*.py"))
+    code = hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()
+    settings = json.dumps([dataset, asdict(part), seeds, torch.__version__, code], sort_keys=True)
     return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
 

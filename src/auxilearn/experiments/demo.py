@@ -1,6 +1,7 @@
 """``auxilearn demo``: learned loss weights on MNIST-5k against the usual alternatives."""
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -28,7 +29,7 @@ def run(
     *,
     dataset: str = "mnist",
     seeds: Sequence[int] = range(8),
-    workers: int = 2,
+    workers: int = os.cpu_count() or 1,
     out: Path,
     console: Console | None = None,
 ) -> list[Outcome]:

@@ -5,8 +5,9 @@ from typing import Literal, final
 
 from torch import Tensor, nn
 
+from auxilearn import _checks
 from auxilearn._checks import explain, one_of
-from auxilearn.combiners._losses import check_count, check_losses, check_main
+from auxilearn.combiners._losses import check_losses, check_main
 from auxilearn.errors import InputError
 from auxilearn.hypernet._base import HyperNet, MonoHyperNet
 from auxilearn.hypernet._weights import drawn
@@ -22,7 +23,7 @@ class _Conv(HyperNet):
         weight_normalization: bool,
     ) -> None:
         one_of("reduction", reduction, ("mean", "sum"))
-        check_count("input_channels", self.input_dim)
+        _checks.count("input_channels", self.input_dim, 1)
         if self.main_task is not None:
             check_main("main_task", self.main_task, self.input_dim)
         self.reduction = reduction

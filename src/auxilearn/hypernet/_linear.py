@@ -4,14 +4,15 @@ from typing import final
 
 from torch import Tensor, nn
 
-from auxilearn.combiners._losses import check_count, check_losses, check_main
+from auxilearn import _checks
+from auxilearn.combiners._losses import check_losses, check_main
 from auxilearn.hypernet._base import HyperNet, MonoHyperNet
 from auxilearn.hypernet._weights import normalized
 
 
 class _Linear(HyperNet):
     def _build(self, skip_connection: bool, init_value: float, weight_normalization: bool) -> None:
-        check_count("input_dim", self.input_dim)
+        _checks.count("input_dim", self.input_dim, 1)
         if skip_connection:
             check_main("main_task", self.main_task, self.input_dim)
         self.skip_connection = skip_connection

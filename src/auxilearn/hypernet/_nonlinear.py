@@ -6,7 +6,8 @@ from typing import final
 
 from torch import Tensor, nn
 
-from auxilearn.combiners._losses import check_count, check_losses, check_main, check_widths
+from auxilearn import _checks
+from auxilearn.combiners._losses import check_losses, check_main, check_widths
 from auxilearn.hypernet._base import HyperNet, MonoHyperNet
 from auxilearn.hypernet._weights import drawn
 
@@ -21,7 +22,7 @@ class _Nonlinear(HyperNet):
         bounds: tuple[float | None, float | None],
         weight_normalization: bool,
     ) -> None:
-        check_count("input_dim", self.input_dim)
+        _checks.count("input_dim", self.input_dim, 1)
         check_main("main_task", self.main_task, self.input_dim)
         hidden = [hidden_sizes] if isinstance(hidden_sizes, int) else hidden_sizes
         check_widths("hidden_sizes", hidden)

@@ -21,7 +21,7 @@ solver                      products               when
 ([0.5, 0.5], 'converged')
 """
 
-from auxilearn.solvers._base import IterativeSolver, LinearSolver, Solution, SolveReport, Status
+from auxilearn.solvers._base import Iterate, IterativeSolver, LinearSolver, Solution, SolveReport, Status
 from auxilearn.solvers._conjugate_gradient import ConjugateGradient
 from auxilearn.solvers._dense import Dense
 from auxilearn.solvers._identity import Identity
@@ -35,6 +35,7 @@ __all__ = [
     "ConjugateGradient",
     "Dense",
     "Identity",
+    "Iterate",
     "IterativeSolver",
     "LinearSolver",
     "Metric",

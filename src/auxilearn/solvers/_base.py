@@ -48,7 +48,8 @@ class SolveReport:
             product that was not asked for (``measure_residual=True`` asks).
         largest_eigenvalue: The best estimate of λ_max met on the way, of the preconditioned operator if there is a
             preconditioner; None if the method makes none.
-        negative_curvature: Whether a direction with ⟨u, Hu⟩ < 0 was met: the training loss is not at a minimum.
+        negative_curvature: Whether a direction with ⟨u, Hu⟩ < 0 was met, among those that the method looks at (a fixed
+            Neumann step looks at its last term only): the training loss is not at a minimum.
         step: The step α of the Neumann series; None for the other methods.
     """
 
@@ -152,7 +153,16 @@ def memory_kept(solver: LinearSolver, /) -> Generator[None, None, None]:
 
 
 class Iterate(NamedTuple):
-    """What a method hands to :meth:`IterativeSolver.solve`."""
+    """What a method hands to :meth:`IterativeSolver.solve`.
+
+    Attributes:
+        x: The solution.
+        status: How the method ended.
+        residual: v − Hx, if the method knows it.
+        largest_eigenvalue: See :class:`SolveReport`.
+        negative_curvature: See :class:`SolveReport`.
+        step: See :class:`SolveReport`.
+    """
 
     x: Vector
     status: Status

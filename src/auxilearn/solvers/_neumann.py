@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, final
+from typing import Any, Literal, NamedTuple, final
 
 import torch
 
@@ -90,11 +90,12 @@ class Neumann(IterativeSolver):
         status, largest, negative = Status.TRUNCATED, None, False
         for j in range(self.terms):
             product = H @ term
+            # Only the last term is judged: terms that grow go on growing, and each look costs three inner products.
             if j == self.terms - 1:
-                growing, curvature, largest, too_long = _growth(term, product, alpha)
-                negative = curvature < 0.0
-                if growing:
-                    status = Status.NEGATIVE_CURVATURE if negative and not too_long else Status.DIVERGED
+                last = _growth(term, product, alpha)
+                largest, negative = last.largest, last.curvature < 0.0
+                if last.growing:
+                    status = Status.NEGATIVE_CURVATURE if negative and not last.too_long else Status.DIVERGED
             term.add_(product, scale=-alpha)  # (I − αH)ʲ v
             x.add_(term, scale=scale)
             if goal and float(term.norm()) <= goal:
@@ -118,15 +119,15 @@ class Neumann(IterativeSolver):
         status = Status.TRUNCATED
         for _ in range(self.terms):
             product = H @ r
-            growing, curvature, seen, _ = _growth(r, product, alpha)
-            if not math.isfinite(curvature) or seen == math.inf:  # the latter if only the square overflows
+            look = _growth(r, product, alpha)
+            if not math.isfinite(look.curvature) or look.largest == math.inf:  # the latter if only the square overflows
                 return Iterate(v * math.nan, Status.NON_FINITE)
-            negative = negative or curvature < 0.0
-            if growing and seen is None:
+            negative = negative or look.curvature < 0.0
+            if look.growing and look.largest is None:
                 status = Status.NEGATIVE_CURVATURE
                 break
-            if growing and seen is not None:
-                largest = seen
+            if look.growing and look.largest is not None:
+                largest = look.largest
                 alpha = 1.0 / largest
             x.add_(r, scale=alpha)
             r.add_(product, scale=-alpha)
@@ -155,13 +156,25 @@ class Neumann(IterativeSolver):
         self._spectrum.load_state_dict(state)
 
 
-def _growth(r: Vector, product: Vector, alpha: float) -> tuple[bool, float, float | None, bool]:
+class _Look(NamedTuple):
+    """What a product tells of a term: whether the next is larger, ⟨r, Hr⟩, λ_max from below, whether α > 2/|λ|_max."""
+
+    growing: bool
+    curvature: float
+    largest: float | None
+    too_long: bool
+
+
+def _growth(r: Vector, product: Vector, alpha: float) -> _Look:
     # ‖r − αHr‖² > ‖r‖² ⟺ α‖Hr‖² > 2⟨r, Hr⟩: no norm of the result is needed. Where it holds along positive curvature,
     # the quotient ‖Hr‖² / ⟨r, Hr⟩ ≤ λ_max proves that α > 2/λ_max; anywhere it is an estimate of λ_max from below.
     size, curvature, square = dots((r, r), (r, product), (product, product))
-    seen = square / curvature if curvature > 0 else None
     # Where r has come to the null space of a singular operator, or to zero, the products are rounding of either sign.
     noise = max(rounding(r) * size / alpha, torch.finfo(r.tensors[0].dtype).tiny)
-    growing = alpha * square - 2 * curvature > noise
-    # α‖Hr‖ > 2‖r‖ proves that α > 2/|λ|_max, whatever the sign of that eigenvalue.
-    return growing, 0.0 if abs(curvature) <= noise else curvature, seen, alpha * math.sqrt(square) > 2 * math.sqrt(size)
+    return _Look(
+        growing=alpha * square - 2 * curvature > noise,
+        curvature=0.0 if abs(curvature) <= noise else curvature,
+        largest=square / curvature if curvature > 0 else None,
+        # α‖Hr‖ > 2‖r‖ proves it whatever the sign of that eigenvalue.
+        too_long=alpha * math.sqrt(square) > 2 * math.sqrt(size),
+    )
