@@ -35,7 +35,7 @@ def main(steps: int = 400) -> dict[str, float]:
     model = nn.Sequential(nn.Linear(196, 64), nn.SiLU(), nn.Linear(64, 13))
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     combiner = Standardized(Linear(len(LOSSES)))
-    meta = MetaOptimizer(torch.optim.Adam(combiner.parameters(), lr=0.03))
+    meta = MetaOptimizer(torch.optim.Adam(combiner.parameters(), lr=0.1))
 
     def losses(rows: Tensor) -> Tensor:
         out = model(x[pool[rows]])

@@ -8,7 +8,7 @@ from typing import final
 from rich.table import Table
 
 from auxilearn.experiments._intervals import Difference, paired, standard_error
-from auxilearn.experiments._study import EQUAL, LEARNED, MAIN, OURS, RAW, Outcome
+from auxilearn.experiments._study import EQUAL, LEARNED, MAIN, OURS, PLAIN, RAW, Outcome
 
 TUNED = "equal, scale tuned on the test set"
 
@@ -84,7 +84,7 @@ def table(title: str, outcome: Outcome) -> Table:
 
 
 def verdict(outcome: Outcome) -> str:
-    """Say what the gate did, and which rows ours beats beyond the paired interval.
+    """Say what the gate did, and which rows but its own variants ours beats beyond the paired interval.
 
     Args:
         outcome: The results.
@@ -98,7 +98,7 @@ def verdict(outcome: Outcome) -> str:
     words = f"Of {count} seeds the gate chose {passed} (t of learned against main only: {range_of_t}; it needs 2)."
     if set(outcome.chosen) == {MAIN}:
         return f"{words} No auxiliary loss earned its place: ours fell back to main only in every seed."
-    rivals = [row for row in rows(outcome) if row.name not in (OURS, LEARNED)]
+    rivals = [row for row in rows(outcome) if row.name not in (OURS, LEARNED, PLAIN)]
     missed = [row.name for row in rivals if not row.ours.beyond]
     words += f" Ours is beyond the interval above {len(rivals) - len(missed)} of {len(rivals)} other rows"
     return words + (f"; not above: {', '.join(missed)}." if missed else ".")

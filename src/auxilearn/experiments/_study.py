@@ -10,18 +10,21 @@ from torch import Tensor
 from auxilearn.data import Images
 from auxilearn.experiments._cross_fit import Search, cross_fit, fold_weights, out_of_fold
 from auxilearn.experiments._gate import gate
-from auxilearn.experiments._original import Original, train_original
+from auxilearn.experiments._online import Online, train_online
 from auxilearn.experiments._problem import accuracy, stacked
 from auxilearn.experiments._tasks import Suite
 from auxilearn.experiments._training import Schedule, fit, initial_scale
 
 MAIN, RAW, EQUAL = "main only", "equal, raw", "equal, normalised"
-ORIGINAL, ORIGINAL_TUNED = "original's settings", "original's, outer step tuned"
+ORIGINAL, ORIGINAL_TUNED, PLAIN = "original's settings", "original's, outer step tuned", "ours, plain loop"
 LEARNED, OURS = "learned, without the gate", "ours"
 
 
-def _originals() -> dict[str, Original]:
-    return {ORIGINAL: Original(), ORIGINAL_TUNED: Original(adam=True, lr=0.1)}
+PLAIN_LOOP = Online(alpha=None, adam=True, lr=0.1, weight_decay=0.0, clip=10.0, normalised=True, exponential=True)
+
+
+def _online() -> dict[str, Online]:
+    return {ORIGINAL: Online(), ORIGINAL_TUNED: Online(adam=True, lr=0.1), PLAIN: PLAIN_LOOP}
 
 
 @final
@@ -36,7 +39,7 @@ class Part:
         pool: The number of images that carry auxiliary labels only.
         schedule: The inner training, the same for every method.
         search: The outer problem of our method.
-        originals: Settings of the original package's method, by row.
+        online: Settings of the online methods, by row: the original package's, and the plain loop of the README.
         raw_scales: Global scales of the raw auxiliary losses that the tuned baseline may choose from, besides 1.
         normalised_scales: The same for normalised ones.
     """
@@ -47,7 +50,7 @@ class Part:
     pool: int = 1000
     schedule: Schedule = field(default_factory=Schedule)
     search: Search = field(default_factory=Search)
-    originals: dict[str, Original] = field(default_factory=_originals)
+    online: dict[str, Online] = field(default_factory=_online)
     raw_scales: tuple[float, ...] = (0.1,)
     normalised_scales: tuple[float, ...] = (0.1, 3.0, 10.0, 30.0)
 
@@ -117,8 +120,8 @@ def run_seeds(images: Images, part: Part, seeds: Sequence[int]) -> Outcome:
     scores |= dict(zip(rows, accuracy(net, problem).T, strict=False))  # the models after the rows are the folds'
     candidates[EQUAL] = out_of_fold(net, problem, held)
 
-    for name, settings in part.originals.items():
-        scores[name] = accuracy(train_original(problem, part.schedule, settings), problem)[:, 0]
+    for name, settings in part.online.items():
+        scores[name] = accuracy(train_online(problem, part.schedule, settings, scale), problem)[:, 0]
 
     found = cross_fit(problem, part.schedule, part.search, scale)
     candidates[LEARNED] = found.logits

@@ -13,14 +13,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from auxilearn.experiments._plot import plot_weights
 from auxilearn.experiments._report import rows, table, verdict
 from auxilearn.experiments._runner import run_parts
-from auxilearn.experiments._study import Outcome, Part
+from auxilearn.experiments._study import PLAIN, PLAIN_LOOP, Outcome, Part
 from auxilearn.experiments._tasks import Suite
 
 __all__ = ["MIXED", "PARTS", "USELESS", "run"]
 
 MIXED = Part("Useful, useless and harmful losses", Suite(good=3, random=6, adversarial=3, attributes=6, noise=6))
 USELESS = Part(
-    "Useless losses only", Suite(random=8, bits=6, noise=8), originals={}, raw_scales=(), normalised_scales=(0.01, 0.1)
+    "Useless losses only",
+    Suite(random=8, bits=6, noise=8),
+    online={PLAIN: PLAIN_LOOP},
+    raw_scales=(),
+    normalised_scales=(0.01, 0.1),
 )
 PARTS = (MIXED, USELESS)
 
