@@ -64,3 +64,6 @@ def demo(
     except KeyboardInterrupt:
         console.print("Interrupted. What was finished is kept: run the command again to go on.")
         raise typer.Exit(130) from None
+    except OSError as error:
+        console.print(f"The results must go to a folder that can be written. {error} Choose another with --out.")
+        raise typer.Exit(1) from None

@@ -75,6 +75,13 @@ def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert "run the command again" in result.output
 
 
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = CliRunner().invoke(app, ["demo", "--seeds", "1", "--out", str(tmp_path / "file")])
+    assert result.exit_code == 1
+    assert "Choose another with --out" in " ".join(result.output.split())
+
+
 def test_bad_options_are_named() -> None:
     result = CliRunner().invoke(app, ["demo", "--data", "imagenet"])
     assert result.exit_code == 2
