@@ -90,7 +90,7 @@ class Neumann(IterativeSolver):
         status, largest, negative = Status.TRUNCATED, None, False
         for j in range(self.terms):
             product = H @ term
-            # Only the last term is judged: terms that grow go on growing, and each look costs three inner products.
+            # Only the last term is judged: terms that grow go on growing, and each look costs two or three dots.
             if j == self.terms - 1:
                 last = _growth(term, product, alpha)
                 largest, negative = last.largest, last.curvature < 0.0
@@ -168,7 +168,10 @@ class _Look(NamedTuple):
 def _growth(r: Vector, product: Vector, alpha: float) -> _Look:
     # ‖r − αHr‖² > ‖r‖² ⟺ α‖Hr‖² > 2⟨r, Hr⟩: no norm of the result is needed. Where it holds along positive curvature,
     # the quotient ‖Hr‖² / ⟨r, Hr⟩ ≤ λ_max proves that α > 2/λ_max; anywhere it is an estimate of λ_max from below.
-    size, curvature, square = dots((r, r), (r, product), (product, product))
+    curvature, square = dots((r, product), (product, product))
+    if alpha * square <= 2 * curvature:  # the usual case; then α‖Hr‖ ≤ 2‖r‖ as well, by Cauchy and Schwarz
+        return _Look(False, curvature, square / curvature if curvature > 0 else None, False)
+    size = float(r.dot(r))
     # Where r has come to the null space of a singular operator, or to zero, the products are rounding of either sign.
     noise = max(rounding(r) * size / alpha, torch.finfo(r.tensors[0].dtype).tiny)
     return _Look(
