@@ -148,6 +148,19 @@ class Vector:
         ends = accumulate(t.numel() for t in self.tensors)
         return Vector(flat[end - t.numel() : end].reshape(t.shape) for t, end in zip(self.tensors, ends, strict=True))
 
+    def moved_like(self, other: "Vector", /) -> "Vector | None":
+        """Return this vector on another's device and in its data type: one remembered, perhaps in a checkpoint.
+
+        Args:
+            other: A vector of any shapes.
+
+        Returns:
+            The vector; None if the shapes differ.
+        """
+        if [t.shape for t in self.tensors] != [t.shape for t in other.tensors]:
+            return None
+        return Vector(t.to(o) for t, o in zip(self.tensors, other.tensors, strict=True))
+
     def randn_like(self, generator: torch.Generator) -> "Vector":
         """Return a standard normal vector of the same shapes; the global random state is neither read nor changed.
 

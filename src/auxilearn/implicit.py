@@ -160,7 +160,8 @@ def _outer(
     total: Optional = (None,) * (len(params) + len(aux))
     count = 0
     for loss in losses:
-        scaled = _checks.scalar_loss("val_loss", loss) * loss_scale
+        checked_loss = _checks.scalar_loss("val_loss", loss)
+        scaled = checked_loss if loss_scale == 1.0 else checked_loss * loss_scale
         found = gradients(scaled, (*params, *aux), retain_graph=retain_graph)
         total = tuple(b if a is None else a if b is None else a + b for a, b in zip(total, found, strict=True))
         count += 1

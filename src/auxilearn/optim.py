@@ -136,9 +136,7 @@ class MetaOptimizer:
         self._own(aux)
         # An operator has parameters of its own.
         params = () if isinstance(train_loss, LossCurvature) else _checks.tensors("parameters", parameters)
-        if grad_scaler is not None:
-            _refuse_beside_scaler(self.meta_optimizer, train_loss)
-        scale = 1.0 if grad_scaler is None else _scale(grad_scaler, aux[0].device)
+        scale = 1.0 if grad_scaler is None else _scale(grad_scaler, self.meta_optimizer, train_loss, aux[0].device)
         with memory_kept(self.solver), self._grads_kept():
             result = hypergradient(
                 train_loss,
@@ -266,16 +264,15 @@ def _refuse_unfit(optimizer: Optimizer) -> None:
                 raise InputError(explain(rule, finding, cure))
 
 
-def _refuse_beside_scaler(optimizer: Optimizer, train_loss: Tensor | LossCurvature) -> None:
+def _scale(
+    scaler: torch.amp.GradScaler, optimizer: Optimizer, train_loss: Tensor | LossCurvature, device: torch.device
+) -> float:
     if isinstance(optimizer, LBFGS):
         rule, cure = "A `grad_scaler` cannot drive `LBFGS`.", "Wrap another optimizer, or leave `grad_scaler` out."
         raise InputError(explain(rule, "Both were given.", cure))
     if isinstance(train_loss, LossCurvature):
         rule, cure = "A `grad_scaler` scales the train loss itself.", "Pass the loss, or leave `grad_scaler` out."
         raise InputError(explain(rule, "`train_loss` is an operator, whose passes are not scaled.", cure))
-
-
-def _scale(scaler: torch.amp.GradScaler, device: torch.device) -> float:
     given = cast("object", scaler)
     if not isinstance(given, torch.amp.GradScaler):
         rule, cure = "`grad_scaler` must be a `torch.amp.GradScaler`.", "Pass the one of your training loop."

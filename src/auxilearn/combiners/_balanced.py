@@ -1,5 +1,8 @@
 """Random positive matrices with which a network of any depth starts as the plain sum of its inputs."""
 
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -34,3 +37,30 @@ def balanced(rows: int, columns: int, /, generator: torch.Generator | None = Non
         matrix = matrix / matrix.sum(1, keepdim=True)
         matrix = matrix / matrix.sum(0, keepdim=True) * (rows / columns)
     return matrix.to(torch.get_default_dtype())
+
+
+def balanced_stack(inputs: int, widths: Sequence[int], generator: torch.Generator | None) -> Iterator[Tensor]:
+    """Draw the matrices of a network, from its inputs upwards.
+
+    Args:
+        inputs: The number of inputs, :math:`K`.
+        widths: The widths of the hidden layers.
+        generator: See :func:`balanced`.
+
+    Returns:
+        A balanced matrix for each layer.
+    """
+    return (balanced(rows, columns, generator) for columns, rows in pairwise((inputs, *widths)))
+
+
+def closing_row(inputs: int, widths: Sequence[int]) -> Tensor:
+    """Make the row that closes a balanced stack, so that every input has weight 1.
+
+    Args:
+        inputs: The number of inputs, :math:`K`.
+        widths: The widths of the hidden layers.
+
+    Returns:
+        The constant :math:`K / m_L`, as often as the last layer is wide.
+    """
+    return torch.full((widths[-1],), inputs / widths[-1])

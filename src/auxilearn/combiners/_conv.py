@@ -1,14 +1,13 @@
 """A monotone convolutional network on the loss image of each sample."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from auxilearn.combiners._balanced import balanced
+from auxilearn.combiners._balanced import balanced_stack, closing_row
 from auxilearn.combiners._base import LossCombiner
 from auxilearn.combiners._bend import BendKind, stacked_bends
 from auxilearn.combiners._losses import check_widths
@@ -67,11 +66,11 @@ class Conv(LossCombiner):
         check_widths("channels", channels)
         # All nine taps start equal: the same sums over rows and columns as a balanced matrix, and symmetric.
         self.kernels = nn.ModuleList(
-            Positive(balanced(rows, columns, generator)[..., None, None].repeat(1, 1, 3, 3) / 9)
-            for columns, rows in pairwise((num_losses, *channels))
+            Positive(matrix[..., None, None].repeat(1, 1, 3, 3) / 9)
+            for matrix in balanced_stack(num_losses, channels, generator)
         )
         self.bends = stacked_bends(channels, bend)
-        self.head = Positive(torch.full((channels[-1],), num_losses / channels[-1]))
+        self.head = Positive(closing_row(num_losses, channels))
 
     def _combine(self, losses: Tensor, /) -> Tensor:
         image = losses  # (B, K, H, W)

@@ -1,13 +1,12 @@
 """A weight for each loss, written as a product of matrices."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
-from auxilearn.combiners._balanced import balanced
+from auxilearn.combiners._balanced import balanced_stack, closing_row
 from auxilearn.combiners._base import LossCombiner
 from auxilearn.combiners._losses import check_widths, mean_per_loss
 from auxilearn.combiners._positive import Positive
@@ -53,9 +52,8 @@ class DeepLinear(LossCombiner):
     ) -> None:
         super().__init__(num_losses, main=main, check_finite=check_finite, ndims=(1, 2, 4))
         check_widths("hidden", hidden)
-        widths = pairwise((num_losses, *hidden))
-        self.layers = nn.ModuleList(Positive(balanced(rows, columns, generator)) for columns, rows in widths)
-        self.head = Positive(torch.full((hidden[-1],), num_losses / hidden[-1]))
+        self.layers = nn.ModuleList(Positive(matrix) for matrix in balanced_stack(num_losses, hidden, generator))
+        self.head = Positive(closing_row(num_losses, hidden))
 
     @property
     def weights(self) -> Tensor:

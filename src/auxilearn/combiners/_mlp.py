@@ -1,14 +1,13 @@
 """A monotone network on the vector of losses of each sample."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from auxilearn.combiners._balanced import balanced
+from auxilearn.combiners._balanced import balanced_stack, closing_row
 from auxilearn.combiners._base import LossCombiner
 from auxilearn.combiners._bend import BendKind, stacked_bends
 from auxilearn.combiners._losses import check_widths
@@ -66,10 +65,9 @@ class MLP(LossCombiner):
     ) -> None:
         super().__init__(num_losses, main=main, check_finite=check_finite)
         check_widths("hidden", hidden)
-        widths = pairwise((num_losses, *hidden))
-        self.layers = nn.ModuleList(Positive(balanced(rows, columns, generator)) for columns, rows in widths)
+        self.layers = nn.ModuleList(Positive(matrix) for matrix in balanced_stack(num_losses, hidden, generator))
         self.bends = stacked_bends(hidden, bend)
-        self.head = Positive(torch.full((hidden[-1],), num_losses / hidden[-1]))
+        self.head = Positive(closing_row(num_losses, hidden))
 
     def _combine(self, losses: Tensor, /) -> Tensor:
         units = losses.view(-1, self.num_losses)  # (B, K); one sample if already averaged

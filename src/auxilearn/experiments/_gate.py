@@ -7,7 +7,8 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from auxilearn.experiments._problem import cross_entropy
 
 
 @final
@@ -70,7 +71,6 @@ def calibrated_losses(logits: Tensor, labels: Tensor) -> Tensor:
         Shape (S, N).
     """
     temperatures = torch.logspace(-1, 1.5, 41)
-    logp = functional.log_softmax(logits[None] / temperatures.reshape(-1, 1, 1, 1), -1)  # (temperatures, S, N, classes)
-    losses = -logp.gather(-1, labels[None, :, :, None].expand(len(temperatures), -1, -1, 1)).squeeze(-1)
-    best = losses.mean(-1).argmin(0)
-    return losses[best, torch.arange(len(best))]
+    losses = cross_entropy(logits[:, None] / temperatures.reshape(1, -1, 1, 1), labels)  # (S, temperatures, N)
+    best = losses.mean(-1).argmin(1)
+    return losses[torch.arange(len(best)), best]

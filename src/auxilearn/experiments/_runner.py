@@ -6,7 +6,7 @@ import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import add
 from pathlib import Path
 from typing import Any
@@ -74,14 +74,24 @@ def _job(dataset: str, part: Part, seeds: list[int]) -> Outcome:
     # dead units and vanishing gradients produce, would cost tens of times more.
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    return run_seeds(DATA[dataset](), part, seeds)
+    return run_seeds(_images(dataset), part, seeds)
+
+
+@lru_cache
+def _images(dataset: str) -> data.Images:
+    # A process does several pieces, and reading the table takes a second.
+    return DATA[dataset]()
 
 
 def _name(dataset: str, part: Part, seeds: list[int]) -> str:
-    sources = sorted(Path(auxilearn.__file__).parent.rglob("*.py"))
-    code = hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()
-    settings = json.dumps([dataset, asdict(part), seeds, torch.__version__, code], sort_keys=True)
+    settings = json.dumps([dataset, asdict(part), seeds, torch.__version__, _code()], sort_keys=True)
     return hashlib.sha256(settings.encode()).hexdigest()[:16]
+
+
+@lru_cache
+def _code() -> str:
+    sources = sorted(Path(auxilearn.__file__).parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()
 
 
 def _write(file: Path, outcome: Outcome) -> None:

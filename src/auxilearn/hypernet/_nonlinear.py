@@ -13,26 +13,34 @@ from auxilearn.hypernet._weights import drawn
 
 
 class _Nonlinear(HyperNet):
-    def _build(
+    # Whether layers without a nonlinearity between them keep their biases, which then add up to one constant.
+    _keeps_idle_bias = True
+
+    def __init__(
         self,
-        hidden_sizes: int | Sequence[int],
-        nonlinearity: nn.Module | None,
-        bias: bool,
-        dropout_rate: float,
-        bounds: tuple[float | None, float | None],
-        weight_normalization: bool,
+        main_task: int,
+        input_dim: int,
+        hidden_sizes: int | Sequence[int] = 1,
+        nonlinearity: nn.Module | None = None,
+        bias: bool = True,
+        dropout_rate: float = 0.0,
+        init_upper: float | None = None,
+        init_lower: float | None = None,
+        weight_normalization: bool = True,
     ) -> None:
+        super().__init__(main_task, input_dim)
         _checks.count("input_dim", self.input_dim, 1)
         check_main("main_task", self.main_task, self.input_dim)
         hidden = [hidden_sizes] if isinstance(hidden_sizes, int) else hidden_sizes
         check_widths("hidden_sizes", hidden)
         self.nonlinearity = nonlinearity if nonlinearity is not None else nn.Softplus()
         self.dropout = nn.Dropout(dropout_rate)
-        self.bias = bias
+        self.bias = bias and (self._keeps_idle_bias or not isinstance(nonlinearity, nn.Identity))
         self.weight_normalization = weight_normalization
+        bounds = (init_lower, init_upper)
         layers: list[nn.Module] = []
         for columns, rows in pairwise((self.input_dim, *hidden)):
-            layer = drawn(nn.Linear(columns, rows, bias=bias), *bounds, normalize=weight_normalization)
+            layer = drawn(nn.Linear(columns, rows, bias=self.bias), *bounds, normalize=weight_normalization)
             layers += [layer, self.nonlinearity, self.dropout]
         head = drawn(nn.Linear(hidden[-1], 1, bias=False), *bounds, normalize=weight_normalization)
         self.net = nn.Sequential(*layers, head)
@@ -69,22 +77,6 @@ class NonlinearHyperNet(_Nonlinear):
         torch.Size([])
     """
 
-    def __init__(
-        self,
-        main_task: int,
-        input_dim: int,
-        hidden_sizes: int | Sequence[int] = 1,
-        nonlinearity: nn.Module | None = None,
-        bias: bool = True,
-        dropout_rate: float = 0.0,
-        init_upper: float | None = None,
-        init_lower: float | None = None,
-        weight_normalization: bool = True,
-    ) -> None:
-        super().__init__(main_task, input_dim)
-        bounds = (init_lower, init_upper)
-        self._build(hidden_sizes, nonlinearity, bias, dropout_rate, bounds, weight_normalization)
-
 
 @final
 class MonoNonlinearHyperNet(_Nonlinear, MonoHyperNet):
@@ -111,19 +103,4 @@ class MonoNonlinearHyperNet(_Nonlinear, MonoHyperNet):
         True
     """
 
-    def __init__(
-        self,
-        main_task: int,
-        input_dim: int,
-        hidden_sizes: int | Sequence[int] = 1,
-        nonlinearity: nn.Module | None = None,
-        bias: bool = True,
-        dropout_rate: float = 0.0,
-        init_upper: float | None = None,
-        init_lower: float | None = None,
-        weight_normalization: bool = True,
-    ) -> None:
-        super().__init__(main_task, input_dim)
-        bias = bias and not isinstance(nonlinearity, nn.Identity)
-        bounds = (init_lower, init_upper)
-        self._build(hidden_sizes, nonlinearity, bias, dropout_rate, bounds, weight_normalization)
+    _keeps_idle_bias = False

@@ -123,10 +123,10 @@ class Neumann(IterativeSolver):
             if not math.isfinite(look.curvature) or look.largest == math.inf:  # the latter if only the square overflows
                 return Iterate(v * math.nan, Status.NON_FINITE)
             negative = negative or look.curvature < 0.0
-            if look.growing and look.largest is None:
-                status = Status.NEGATIVE_CURVATURE
-                break
-            if look.growing and look.largest is not None:
+            if look.growing:
+                if look.largest is None:
+                    status = Status.NEGATIVE_CURVATURE
+                    break
                 largest = look.largest
                 alpha = 1.0 / largest
             x.add_(r, scale=alpha)

@@ -40,12 +40,8 @@ class PowerIteration:
             The estimate; NaN or infinite if a product is.
         """
         unit = v / float(v.norm())
-        kept = self._vector
-        if kept is not None and [t.shape for t in kept] == [t.shape for t in v]:
-            # A checkpoint may have brought the vector from another device.
-            u, steps = Vector(k.to(t) for k, t in zip(kept, v, strict=True)) + 0.1 * unit, 1
-        else:
-            u, steps = unit, first_steps
+        kept = None if self._vector is None else self._vector.moved_like(v)
+        u, steps = (unit, first_steps) if kept is None else (kept + 0.1 * unit, 1)
         largest, negative = 0.0, False
         for _ in range(steps):
             u = u / float(u.norm())

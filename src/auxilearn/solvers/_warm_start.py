@@ -48,12 +48,8 @@ class WarmStart(LinearSolver):
         checked(self.solver)
 
     def solve(self, H: CurvatureOperator, v: Vector, /) -> Solution:
-        start = self._memory.x
-        if start is None or [t.shape for t in start] != [t.shape for t in v]:
-            solution = self.solver.solve(H, v)
-        else:
-            # A checkpoint may have brought the solution from another device.
-            solution = self._continued(H, v, Vector(s.to(t) for s, t in zip(start, v, strict=True)))
+        start = None if self._memory.x is None else self._memory.x.moved_like(v)
+        solution = self.solver.solve(H, v) if start is None else self._continued(H, v, start)
         if not solution.report.failed:
             self._memory.x = solution.x
         return solution
