@@ -9,7 +9,7 @@ from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.testing import assert_close
 
-from auxilearn.combiners import MLP, Conv, DeepLinear, Linear, LossCombiner, Standardized
+from auxilearn.combiners import MLP, Bent, Conv, DeepLinear, Linear, LossCombiner, Standardized
 from support import DEVICE, DTYPE
 
 K = 3
@@ -21,6 +21,9 @@ COMBINERS = {
     "mlp": lambda **kw: MLP(K, hidden=(4, 3), **kw),
     "mlp-convex": lambda **kw: MLP(K, hidden=(4,), bend="convex", **kw),
     "mlp-concave": lambda **kw: MLP(K, hidden=(2, 2), bend="concave", **kw),
+    "bent": lambda **kw: Bent(K, **kw),
+    "bent-each": lambda **kw: Bent(K, shared=False, **kw),
+    "bent-concave": lambda **kw: Bent(K, bend="concave", **kw),
     "conv": lambda **kw: Conv(K, channels=(2, 3), **kw),
     "conv-convex": lambda **kw: Conv(K, channels=(2,), bend="convex", **kw),
     "standardized": lambda **kw: Standardized(MLP(K, hidden=(4,), **kw), scale=(1.0, 2.0, 0.5)),
@@ -72,7 +75,9 @@ def test_starts_at_weight_one_where_losses_are_one(name):
     assert_close(combiner.weights_at(ones), expected, rtol=1e-6 if torch.float64 == DTYPE else 2e-2, atol=0.0)
 
 
-@pytest.mark.parametrize("name", ["linear", "linear-softplus", "linear-uncapped", "deep", "mlp", "conv"])
+@pytest.mark.parametrize(
+    "name", ["linear", "linear-softplus", "linear-uncapped", "deep", "mlp", "bent", "bent-each", "conv"]
+)
 def test_starts_as_the_plain_sum(name):
     combiner = make(name)
     losses = draw(combiner)

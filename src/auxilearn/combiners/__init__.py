@@ -1,14 +1,15 @@
 r"""Loss combiners: modules that turn the losses of all tasks into the one scalar that is trained on.
 
-======================  ==========================  ======================================================
+======================  ==========================  =========================================================
 combiner                losses                      when
-======================  ==========================  ======================================================
+======================  ==========================  =========================================================
 :class:`Linear`         (K,), (B, K), (B, K, H, W)  start here: one weight for each task, readable
 :class:`DeepLinear`     (K,), (B, K), (B, K, H, W)  many tasks that may share what helps
-:class:`MLP`            (K,), (B, K)                weights that depend on the sample, e.g. wrong labels
+:class:`Bent`           (K,), (B, K)                labels that are right for some samples and wrong for others
+:class:`MLP`            (K,), (B, K)                the same, and losses that say something about each other
 :class:`Conv`           (B, K, H, W)                weights that depend on the pixel, e.g. segmentation
 :class:`Standardized`   those of what it wraps      always, unless the losses have one scale already
-======================  ==========================  ======================================================
+======================  ==========================  =========================================================
 
 All of them are monotone by parametrisation: no loss is ever rewarded for growing, whatever an optimizer does, and there
 is nothing to clamp (``Linear(monotone=False)`` is the exception). All start as the plain sum of the losses, at
@@ -29,6 +30,7 @@ tensor([1., 1., 1.])
 """
 
 from auxilearn.combiners._base import LossCombiner
+from auxilearn.combiners._bent import Bent
 from auxilearn.combiners._conv import Conv
 from auxilearn.combiners._deep_linear import DeepLinear
 from auxilearn.combiners._linear import Linear
@@ -36,4 +38,4 @@ from auxilearn.combiners._mlp import MLP
 from auxilearn.combiners._positive import Positive
 from auxilearn.combiners._standardize import Standardized
 
-__all__ = ["MLP", "Conv", "DeepLinear", "Linear", "LossCombiner", "Positive", "Standardized"]
+__all__ = ["MLP", "Bent", "Conv", "DeepLinear", "Linear", "LossCombiner", "Positive", "Standardized"]
