@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from auxilearn._checks import count
 from auxilearn._extras import require
 
 CLASSES = 10
@@ -21,7 +22,7 @@ class Images:
     """Standardised grey images and their classes.
 
     Attributes:
-        pixels: Shape (N, 14, 14), zero mean and unit variance over the whole set.
+        pixels: Shape (N, side, side), zero mean and unit variance over the whole set.
         classes: Shape (N,), integers from 0 to 9.
     """
 
@@ -51,26 +52,33 @@ def mnist_5k() -> Images:
     return _standardised(small, table[:, -1])
 
 
-def sklearn_digits() -> Images:
-    """Read the 1,797 digits of scikit-learn, 8 × 8, enlarged to 14 × 14 so that the same network fits.
+def sklearn_digits(*, side: int = _SIDE) -> Images:
+    """Read the 1,797 digits of scikit-learn, 8 × 8.
+
+    Args:
+        side: They are enlarged to this size; by default to 14 × 14, so that the network for :func:`mnist_5k` fits.
 
     Returns:
         About 180 images of each digit.
 
     Raises:
+        InputError: If ``side`` is smaller than 8.
         MissingExtraError: If ``scikit-learn`` is not installed; the extra ``experiments`` brings it.
 
     Example:
         >>> tuple(sklearn_digits().pixels.shape)
         (1797, 14, 14)
+        >>> tuple(sklearn_digits(side=8).pixels.shape)
+        (1797, 8, 8)
     """
+    count("side", side, 8)
     datasets: Any = require("sklearn.datasets", extra="experiments")
     pixels, classes = datasets.load_digits(return_X_y=True)
     small = torch.from_numpy(pixels).float().reshape(-1, 1, 8, 8)
-    return _standardised(functional.interpolate(small, size=_SIDE, mode="bilinear"), torch.from_numpy(classes))
+    return _standardised(functional.interpolate(small, size=side, mode="bilinear"), torch.from_numpy(classes))
 
 
 def _standardised(pixels: Tensor, classes: Tensor) -> Images:
     # One mean and one deviation for all pixels: pixels are comparable, and many are constant.
-    x = pixels.reshape(-1, _SIDE, _SIDE)
+    x = pixels.squeeze(1)
     return Images((x - x.mean()) / x.std(), classes.long())

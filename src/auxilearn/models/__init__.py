@@ -1,12 +1,19 @@
-"""The networks of the experiments.
+"""The networks of the experiments: ordinary modules whose initial weights are a function of a seed.
 
 >>> import torch
->>> from auxilearn.models import StackedConvNet
+>>> from auxilearn.models import MLP, ConvNet, StackedConvNet
+>>> tuple(MLP(64, outputs=10, seed=0)(torch.zeros(5, 8, 8)).shape)
+(5, 10)
+>>> tuple(ConvNet(outputs=10, seed=0)(torch.zeros(5, 14, 14)).shape)
+(5, 10)
 >>> net = StackedConvNet(seeds=[0, 1], models=3, outputs=10)
 >>> tuple(net(torch.zeros(5, 2, 14, 14)).shape)
 (2, 3, 5, 10)
 """
 
+from auxilearn.models._conv_net import ConvNet
+from auxilearn.models._mlp import MLP
+from auxilearn.models._seg_net import SegNet
 from auxilearn.models._stacked_conv_net import StackedConvNet
 
-__all__ = ["StackedConvNet"]
+__all__ = ["MLP", "ConvNet", "SegNet", "StackedConvNet"]
