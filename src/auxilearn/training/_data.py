@@ -1,0 +1,259 @@
+"""Rows of the data, and which of them a step sees."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
+from torch.utils.data import default_collate as _default_collate  # pyright: ignore[reportUnknownVariableType]
+
+from auxilearn._checks import explain
+from auxilearn.errors import InputError
+from auxilearn.training._problem import Batch, Problem
+
+_APART = 1_000_003  # between the seeds of a step's two kinds of rows
+
+
+@final
+@dataclass(frozen=True)
+class Rows:
+    """Access to the data by row numbers.
+
+    Attributes:
+        size: The number of rows.
+        take: A function of row numbers that returns the batch.
+        labelled: The rows with a main label, shape (N,).
+        others: The rows without one.
+        has_label: The same as a mask, shape (size,).
+        batch_size: The batch size of a loader, if the data came as one.
+    """
+
+    size: int
+    take: Callable[[Tensor], Batch]
+    labelled: Tensor
+    others: Tensor
+    has_label: Tensor
+    batch_size: int | None = None
+
+
+def rows_of(problem: Problem) -> Rows:
+    """Open the data of a problem.
+
+    Args:
+        problem: The problem.
+
+    Returns:
+        The rows.
+
+    Raises:
+        InputError: If the data cannot be indexed, is empty or uneven, chooses rows by itself, or ``labelled`` does not
+            fit it.
+    """
+    data, batch_size = cast("object", problem.data), None
+    if isinstance(data, Tensor):
+        rule, cure = "`data` must be a tuple of tensors.", "Write a single one as `(x,)`; its batches are tuples, too."
+        raise InputError(explain(rule, "It is a bare tensor.", cure))
+    if isinstance(data, (tuple, list)):
+        tensors = tuple(cast("Sequence[Tensor]", data))
+        size, take = _length(tensors), _take_tensors(tensors)
+    else:
+        collate = cast("Callable[[list[Any]], Batch]", _default_collate)
+        dataset: Any = data
+        if isinstance(data, DataLoader):
+            loader = cast("DataLoader[Any]", data)
+            dataset, batch_size, collate = loader.dataset, loader.batch_size, cast("Any", loader.collate_fn)
+        _refuse_stream(dataset)
+        if isinstance(data, DataLoader):
+            _refuse_own_order(cast("DataLoader[Any]", data))
+        size, take = len(dataset), _take_items(dataset, collate)
+    if size == 0:
+        raise InputError(explain("`data` must hold samples.", "It is empty.", "Check what was loaded."))
+    take(torch.tensor([size - 1]))  # a data set may hold fewer samples than it says; better found now than on the way
+    labelled = _labelled(problem.labelled, size)
+    has_label = torch.zeros(size, dtype=torch.bool)
+    has_label[labelled] = True
+    return Rows(size, take, labelled, (~has_label).nonzero().squeeze(1), has_label, batch_size)
+
+
+def _take_tensors(tensors: tuple[Tensor, ...]) -> Callable[[Tensor], Batch]:
+    return lambda rows: tuple(t[rows.to(t.device)] for t in tensors)
+
+
+def _take_items(dataset: Any, collate: Callable[[list[Any]], Batch]) -> Callable[[Tensor], Batch]:
+    together = getattr(dataset, "__getitems__", None)  # torch's loader asks for it, too
+
+    def take(rows: Tensor) -> Batch:
+        numbers = cast("list[int]", rows.tolist())
+        try:
+            items = together(numbers) if callable(together) else [dataset[i] for i in numbers]
+        except (IndexError, KeyError) as error:
+            rule = f"`data` must hold the rows 0 to {len(dataset) - 1}, as its length says."
+            finding = f"Reading one of them raised `{type(error).__name__}: {error}`."
+            raise InputError(explain(rule, finding, "Mend `__len__` or `__getitem__` of the data set.")) from error
+        return collate(cast("list[Any]", items))
+
+    return take
+
+
+def _refuse_own_order(loader: "DataLoader[Any]") -> None:
+    # Which rows a step sees is decided here, so a loader's own choice of rows must not be lost without a word.
+    rule = "A loader as `data` must serve single rows in plain or shuffled order: a step draws its own rows from it."
+    sampler = cast("object", loader.sampler)
+    if loader.batch_sampler is None:
+        cure = "Pass `batch_size`, and a data set of samples."
+        raise InputError(explain(rule, "It has `batch_size=None`, so its items are whole batches.", cure))
+    batches = cast("object", loader.batch_sampler)
+    own = sampler if type(batches) is BatchSampler else batches
+    if not (own is sampler and isinstance(sampler, (SequentialSampler, RandomSampler))):
+        cure = "Choose rows with `torch.utils.data.Subset`; weigh them inside `losses`."
+        raise InputError(explain(rule, f"It has a `{type(own).__name__}`.", cure))
+
+
+def _length(tensors: tuple[object, ...]) -> int:
+    rule = "`data` must be tensors of equal length, a map-style data set, or a loader of one."
+    for t in tensors:
+        if not isinstance(t, Tensor) or t.dim() == 0:
+            finding = f"It holds a `{type(t).__name__}`." if not isinstance(t, Tensor) else "It holds a scalar."
+            raise InputError(explain(rule, finding, "Pass `(x, y, ...)`."))
+    lengths = sorted({len(cast("Tensor", t)) for t in tensors})
+    if len(lengths) != 1:
+        finding = f"They have {', '.join(map(str, lengths))} rows." if lengths else "The tuple is empty."
+        raise InputError(explain(rule, finding, "Give every sample a row in each tensor; mask what does not exist."))
+    return lengths[0]
+
+
+def _refuse_stream(dataset: object) -> None:
+    name = type(dataset).__name__
+    if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        rule = "`data` must be indexed by row: tensors, a map-style data set, or a loader of one."
+        finding = f"It is a `{name}`, which cannot be."
+        cure = "For a stream, write the loop with `Trainer.train_step` and `outer_step`."
+        raise InputError(explain(rule, finding, cure))
+
+
+def _labelled(rows: object, size: int) -> Tensor:
+    if rows is None:
+        return torch.arange(size)
+    rule = f"`labelled` must hold distinct row numbers from 0 to {size - 1}."
+    found = torch.as_tensor(cast("Any", rows)).cpu()
+    if found.dtype == torch.bool:
+        cure = "Call `.nonzero().squeeze(1)` on the mask."
+        raise InputError(explain(rule, "It is a bool mask.", cure))
+    if found.dim() != 1 or not len(found) or found.is_floating_point():
+        finding = f"It has shape {tuple(found.shape)} and dtype {found.dtype}."
+        raise InputError(explain(rule, finding, "Pass a vector of integers; None if all rows have main labels."))
+    low, high, distinct = int(found.min()), int(found.max()), len({int(row) for row in found})
+    if low < 0 or high >= size or distinct != len(found):
+        finding = f"They range from {low} to {high}, and {distinct} of {len(found)} are distinct."
+        raise InputError(explain(rule, finding, "Check the split."))
+    return found.long()
+
+
+def chunks(rows: Tensor) -> list[Tensor]:
+    """Split rows into pieces that fit a forward pass.
+
+    Args:
+        rows: Row numbers, (N,).
+
+    Returns:
+        At most 512 each.
+    """
+    return list(cast("tuple[Tensor, ...]", rows.split(512)))
+
+
+@final
+class Sampler:
+    """Draw the rows of each step: some with a main label, some without.
+
+    A pure function of the seed and the number of draws, so that all methods see the same batches and a run resumes
+    exactly.
+
+    Args:
+        labelled: Rows with a main label that may be drawn.
+        others: The other rows.
+        batch_size: How many others a step sees; and how many labelled ones, if there are more than that.
+        seed: The seed.
+    """
+
+    def __init__(self, labelled: Tensor, others: Tensor, *, batch_size: int, seed: int) -> None:
+        # A generator each, so that a method that sees no others draws the same labelled rows.
+        drawn = [(labelled, seed + _APART), (others, seed)]
+        self._parts = [_Epochs(rows, batch_size, torch.Generator().manual_seed(s)) for rows, s in drawn if len(rows)]
+
+    def draw(self) -> Tensor:
+        """Draw the rows of the next step.
+
+        Returns:
+            Labelled rows first, shape (B,).
+        """
+        return torch.cat([part.draw() for part in self._parts])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the sampler stands.
+
+        Returns:
+            The state.
+        """
+        return {"left": [part.left for part in self._parts], "random": [part.random for part in self._parts]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state.
+
+        Args:
+            state: What :meth:`state_dict` returned.
+        """
+        for part, left, random in zip(self._parts, state["left"], state["random"], strict=True):
+            part.left, part.random = left, random
+
+
+@final
+class _Epochs:
+    # Without replacement; what is left of an epoch joins the next, so that every batch is full.
+    def __init__(self, rows: Tensor, size: int, generator: torch.Generator) -> None:
+        self.rows, self.size, self._generator = rows, size, generator
+        self.left = rows[:0]
+
+    @property
+    def random(self) -> Tensor:
+        return self._generator.get_state()
+
+    @random.setter
+    def random(self, state: Tensor) -> None:
+        self._generator.set_state(state)
+
+    def draw(self) -> Tensor:
+        if len(self.rows) <= self.size:
+            return self.rows
+        if len(self.left) < self.size:
+            self.left = torch.cat([self.left, self.rows[torch.randperm(len(self.rows), generator=self._generator)]])
+        drawn, self.left = self.left[: self.size], self.left[self.size :]
+        return drawn
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Move every tensor of a batch.
+
+    Args:
+        batch: Tensors in tuples, lists and mappings, or anything with a method ``to``.
+        device: Where to.
+
+    Returns:
+        A batch of the same structure.
+    """
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if callable(getattr(batch, "to", None)):  # what tokenisers and graph libraries collate to
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in cast("Mapping[Any, Any]", batch).items()}
+    if isinstance(batch, tuple) and hasattr(cast("Any", batch), "_fields"):  # a named tuple takes its fields one by one
+        return _rebuilt(batch, *(to_device(value, device) for value in cast("Any", batch)))
+    if isinstance(batch, (tuple, list)):
+        return _rebuilt(batch, [to_device(value, device) for value in cast("list[Any]", batch)])
+    return batch
+
+
+def _rebuilt(like: Any, *content: Any) -> Any:
+    return cast("Any", type(like))(*content)
