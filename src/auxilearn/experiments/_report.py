@@ -7,7 +7,7 @@ from typing import final
 
 from rich.table import Table
 
-from auxilearn.experiments._intervals import Difference, paired, standard_error
+from auxilearn.experiments._statistics import Difference, paired, standard_error
 from auxilearn.experiments._study import EQUAL, LEARNED, MAIN, OURS, PLAIN, RAW, Outcome
 
 TUNED = "equal, scale tuned on the test set"
