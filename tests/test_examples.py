@@ -7,6 +7,10 @@ from runpy import run_path
 import pytest
 import torch
 
+from auxilearn.data import few_labels, sklearn_digits
+from auxilearn.training import Problem, Trainer
+from auxilearn.weighting import MainOnly
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -31,11 +35,49 @@ PAGES = ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks("python", page)])
 def test_the_python_blocks_of_the_pages_run(page: str) -> None:
     for block in blocks("python", page):
-        exec(compile(block, page, "exec"), {"__name__": "page"})
+        exec(compile(block, page, "exec"), {"__name__": "page", "problem": small_problem(), **few_labelled_digits()})
+
+
+def small_problem() -> Problem:
+    x = torch.randn(40, 3)
+    return Problem(
+        torch.nn.Linear(3, 3),
+        lambda model, batch: (model(batch[0]) - batch[0]).square(),
+        data=(x,),
+        labelled=torch.arange(20),
+    )
+
+
+def few_labelled_digits() -> dict[str, torch.Tensor]:
+    """Return what a reader of the pages has: 50 images with a class, and 1,000 with ten attributes only."""
+    images = sklearn_digits(side=8)
+    split = few_labels(images.classes, seed=0, per_class=5, pool=1000)
+    rows = torch.cat([split.main, split.pool])
+    y = images.classes[rows].clone()
+    attributes = torch.stack([(y >> bit) % 2 for bit in range(4)] + [y == digit for digit in range(6)], 1).float()
+    y[50:] = -1
+    test = images.pixels[split.test].flatten(1), images.classes[split.test]
+    return {"x": images.pixels[rows].flatten(1), "y": y, "attributes": attributes, "test_x": test[0], "test_y": test[1]}
+
+
+def test_the_fit_of_the_readme_is_short_and_beats_the_main_loss_alone() -> None:
+    block = blocks("python", "README.md")[0]
+    assert len([line for line in block.splitlines() if line.strip()]) <= 15
+    world = few_labelled_digits()
+    torch.manual_seed(0)
+    exec(compile(block, "README.md", "exec"), world)
+    fit, problem = world["fit"], world["problem"]
+    alone = Trainer(problem, MainOnly()).fit()
+
+    def accuracy(model: torch.nn.Module) -> float:
+        return float((model(world["test_x"])[:, :10].argmax(1) == world["test_y"]).float().mean())
+
+    assert fit.verdict.chosen != "main only"
+    assert accuracy(fit.model) > accuracy(alone.model) + 0.02
 
 
 def test_the_check_of_the_readme_says_that_all_is_right(capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(blocks("python", "README.md")[0], "README.md", "exec"), {})
+    exec(compile(blocks("python", "README.md")[1], "README.md", "exec"), {})
     assert "The hypergradient is right." in capsys.readouterr().out
 
 
