@@ -59,8 +59,8 @@ def qm9(*, size: int = 5000, seed: int = 0) -> MultiTarget:
         MissingExtraError: If ``qm9pack`` is not installed; the extra ``molecules`` brings it (104 MB).
 
     Example:
-        >>> molecules = qm9(size=100)
-        >>> tuple(molecules.features.shape), tuple(molecules.targets.shape)
+        >>> molecules = qm9(size=100)  # doctest: +SKIP
+        >>> tuple(molecules.features.shape), tuple(molecules.targets.shape)  # doctest: +SKIP
         ((100, 39), (100, 12))
 
     References:
