@@ -115,7 +115,7 @@ def test_a_held_fold_has_no_part_in_its_own_models() -> None:
         inner = in_double(task, 2)
         scores = torch.zeros(4, inner.half, dtype=torch.float64)
         for _ in range(2):  # through the scores, too
-            for _ in range(10):
+            for _ in range(4):
                 inner.solve(rule, scores, 100)
             scores = inner.scores()
         weights.append(inner.net.matrices[0].detach())
@@ -129,7 +129,7 @@ def test_the_hypergradient_is_that_of_the_retrained_optimum() -> None:
     scores = torch.rand(4, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     def value() -> float:
-        for _ in range(10):
+        for _ in range(4):
             inner.solve(rule, scores, 100)
         return inner.val_loss(rule).item()
 
