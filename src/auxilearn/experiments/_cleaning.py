@@ -235,15 +235,16 @@ CLEANING = Experiment(
     name="hyper-cleaning",
     title="One weight for each training sample",
     about=(
-        "Real digits: 1,000 samples of which half or 70 % of the labels were replaced by a random class (45 and 63 % "
-        "are wrong), and a clean set of 100 (digits) or 200 (MNIST-5k), which all methods have. The noise is simulated. "
-        "Ours learns five numbers by cross-fitted hypergradients: how a sample's weight falls with its loss (two), what "
-        "a clean sample weighs, the decay, and a temperature of the outer loss. Its inner problem is convex: logistic "
-        "regression on the pixels, or, for the MLP, on random Fourier features; the MLP is trained once with the "
-        "weights found there. Its variants start from equal weights, or do not learn. Every other row chooses its decay, "
-        "and the tuned one its weight, on the test set for each seed: they are upper bounds; ours chooses nothing "
-        "there. The agreement filter keeps the noisy samples whose label a model of the clean ones predicts. The oracle "
-        "knows which labels are right."
+        "Real digits: 1,000 samples of which half or 70 % of the labels were replaced by a random class (45 "
+        "and 63 % are wrong), and a clean set of 100 (digits) or 200 (MNIST-5k), which all methods have. The "
+        "noise is simulated. Ours learns five numbers by cross-fitted hypergradients: how a sample's weight "
+        "falls with its loss (two), what a clean sample weighs, the decay, and a temperature of the outer "
+        "loss. Its inner problem is convex: logistic regression on the pixels, or, for the MLP, on random "
+        "Fourier features; the MLP is trained once with the weights found there. Its variants start from "
+        "equal weights, or do not learn. Every other row chooses its decay, and the tuned one its weight, on "
+        "the test set for each seed: they are upper bounds; ours chooses nothing there. The agreement filter "
+        "keeps the noisy samples whose label a model of the clean ones predicts. The oracle knows which "
+        "labels are right."
     ),
     cells=tuple(_cell(dataset, model, rate) for dataset in _DATASETS for model in (LINEAR, MLP) for rate in (0.5, 0.7)),
     ours=OURS,
