@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from auxilearn.training._cross_validation import cross_validated
-from auxilearn.training._data import Sampler, rows_of
+from auxilearn.training._data import rows_of
 from auxilearn.training._evaluate import initial_losses, main_labels
 from auxilearn.training._folds import folds_of
 from auxilearn.training._gate import calibrated_losses
+from auxilearn.training._sampler import Sampler
 from training.tiny import LABELS, blank, data, data_of_fold, losses, masked, net, problem, sgd, training
 
 WEIGHTS = torch.tensor([[1.0, 0.0, 0.0], [2.0, 0.5, 0.1]])

@@ -11,7 +11,9 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from auxilearn.errors import InputError
 from auxilearn.training._descent import Descent
-from auxilearn.training._fleet import Fleet, Looped, Vectorised, evaluating, fleet
+from auxilearn.training._fleet import Fleet
+from auxilearn.training._looped import Looped, evaluating
+from auxilearn.training._vectorised import Vectorised, fleet
 from support import DEVICE, normal
 from training.tiny import CLASSES, data, losses, masked, net, problem, training
 

@@ -10,9 +10,9 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from auxilearn.errors import InputError
 from auxilearn.training import Learned, Problem, Trainer, Training, Verdict, gate
+from auxilearn.training._folding import Folding
 from auxilearn.training._gate import calibrated_losses
 from auxilearn.training._problem import Measured
-from auxilearn.training._search import Search
 from support import generator, normal
 
 BASE = normal(50).abs() + 1
@@ -126,10 +126,15 @@ def twice(model: nn.Module, batch: Any) -> Tensor:
     return torch.stack([found, found], 1)
 
 
-def leaking(self: Search, measured: Measured, _: Tensor) -> tuple[Tensor, Tensor]:
-    """Show a model the auxiliary losses of its own fold, too."""
-    there = measured.present[:, self._auxiliary].expand(len(measured.values), -1, -1)
-    return measured.values[..., self._auxiliary], there
+true = Folding.seen
+
+
+def leaking(self: Folding, measured: Measured, rows: Tensor) -> Measured:
+    """Show a model the auxiliary losses of its own fold, too; the main loss is column 0."""
+    seen = true(self, measured, rows)
+    values, there = seen.values.clone(), seen.present.clone()
+    values[..., 1:], there[..., 1:] = measured.values[..., 1:], measured.present[:, 1:]
+    return Measured(values, there)
 
 
 @pytest.mark.parametrize("leak", [False, True])
@@ -139,7 +144,7 @@ def test_an_auxiliary_loss_that_gives_the_label_away_does_not_fool_it(
     # The labels are noise, so nothing can be better than the main loss alone. Two standard errors, for at one a
     # candidate passes by chance in every sixth run, and there are two of them.
     if leak:  # the test sees what it is to see
-        monkeypatch.setattr(Search, "_seen", leaking)
+        monkeypatch.setattr(Folding, "seen", leaking)
     chosen: list[str] = []
     for seed in range(3):
         torch.manual_seed(seed)

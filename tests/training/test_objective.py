@@ -34,8 +34,7 @@ class Watching(Weighting):
         self.steps_seen: list[Step] = []
         self.after_seen: list[Tensor] = []
 
-    def weights(self, step: Step, /) -> Tensor:
-        self.check(step)
+    def _weigh(self, step: Step, /) -> Tensor:
         self.steps_seen.append(step)
         return torch.arange(1.0, 4.0, dtype=step.losses.dtype)
 

@@ -15,9 +15,11 @@ from auxilearn.training import CrossFit, Problem, SecondBatch
 from auxilearn.training import _search as module
 from auxilearn.training._data import rows_of
 from auxilearn.training._evaluate import initial_losses
-from auxilearn.training._fleet import Looped, Vectorised
+from auxilearn.training._folding import Folding
 from auxilearn.training._gate import EQUAL, LEARNED, MAIN_ONLY, calibrated_losses
+from auxilearn.training._looped import Looped
 from auxilearn.training._search import Search, significance
+from auxilearn.training._vectorised import Vectorised
 from support import close
 from training.tiny import (
     LABELS,
@@ -89,7 +91,7 @@ def test_a_looped_search_finds_the_same(
 def test_the_models_are_those_of_plain_loops() -> None:
     # Main only, equal, and learned at its start: three candidates, of each a model without the rows of its fold.
     found = search(warmup=100)
-    fold, scale = found._fold, found._scale
+    fold, scale = found._folding.fold, found._scale
     draws = search(warmup=100)
     batches = [draws._sampler.draw() for _ in range(5)]
     for _ in range(5):
@@ -122,8 +124,8 @@ def test_outer_steps_mix_the_hypergradients_of_each_model_alone() -> None:
         model, combiner = found._both.module(FOLDS + f), Linear(2, cap=3.0)
         combiner.weight.theta.data.copy_(found._upper.phi[0][f])
         values = losses(model, tuple(t[rows] for t in data())) / found._scale
-        mine = found._fold[rows] == f
-        kept = (found._fold[rows] >= 0) & ~mine
+        mine = found._folding.fold[rows] == f
+        kept = (found._folding.fold[rows] >= 0) & ~mine
         result = hypergradient(
             values[kept, 0].mean() + combiner(values[~mine, 1:].mean(0)),
             values[mine, 0].mean(),
@@ -176,7 +178,7 @@ def test_with_a_second_batch_each_model_follows_labels_that_it_trains_on(
         model, combiner = net(), deepcopy(found._upper._skeleton)
         for p, q in zip(combiner.parameters(), before, strict=True):
             p.data.copy_(q[f])
-        foreign = [r[found._fold[r] != f] for r in (rows, second)]
+        foreign = [r[found._folding.fold[r] != f] for r in (rows, second)]
 
         def main(r: Tensor, model: nn.Module = model) -> Tensor:
             return losses(model, tuple(t[r[r < labels]] for t in data()))[:, 0].mean() / scale[0]
@@ -204,16 +206,16 @@ def test_with_a_second_batch_each_model_follows_labels_that_it_trains_on(
 def test_a_label_is_no_outer_target_of_the_row_that_it_judges(monkeypatch: pytest.MonkeyPatch) -> None:
     # The labels of fold 1 change in the outer loss alone: row 1 must not hear of it.
     paths = []
-    true = Search._main_means
+    true = Folding.held
     for shift in (0.0, 0.5):
 
-        def main_means(self: Search, measured: Any, rows: Tensor, shift: float = shift) -> tuple[Tensor, Tensor]:
-            kept, held = true(self, measured, rows)
+        def shifted(self: Folding, measured: Any, rows: Tensor, main: int, shift: float = shift) -> Tensor:
+            held = true(self, measured, rows, main)
             factor = torch.ones(len(held), dtype=held.dtype)
             factor[FOLDS + 1 if len(held) > FOLDS else 1] += shift
-            return kept, held * factor + shift * held.detach()
+            return held * factor + shift * held.detach()
 
-        monkeypatch.setattr(Search, "_main_means", main_means)
+        monkeypatch.setattr(Folding, "held", shifted)
         found = search(warmup=0, every=100)
         found.step()
         paths.append(phi(found)[0])
@@ -222,7 +224,7 @@ def test_a_label_is_no_outer_target_of_the_row_that_it_judges(monkeypatch: pytes
 
 def test_the_labels_of_a_fold_change_only_what_they_may() -> None:
     x, y, targets = data()
-    fold = search()._fold
+    fold = search()._folding.fold
     other = y.clone()
     other[fold == 1] = (other[fold == 1] + 1) % 3
     found = []
@@ -230,7 +232,7 @@ def test_the_labels_of_a_fold_change_only_what_they_may() -> None:
         # Without `logits`, so that the folds are the same.
         task = problem(data=(x, labels, targets), logits=None)
         each = search(task, warmup=0, every=100)
-        each._fold, each._scale = fold, torch.ones(3)
+        each._folding, each._scale = Folding(fold, FOLDS), torch.ones(3)
         each.step()
         found.append(each)
     rows = [phi(each)[0] for each in found]
@@ -260,7 +262,7 @@ def test_the_auxiliary_losses_of_a_fold_never_reach_its_model(policy: Any, funct
         each = search(task, policy=policy, combiner=combiner, warmup=1, every=2, max_grad_norm=0.5, **changes)
         found.append(each)
     one, other = found
-    assert torch.equal(one._fold, other._fold)
+    assert torch.equal(one._folding.fold, other._folding.fold)
     assert torch.equal(one._scale, other._scale)  # so the units do not tell the data apart
     assert one._main is not None
     assert other._main is not None
@@ -277,7 +279,7 @@ def test_the_auxiliary_losses_of_a_fold_never_reach_its_model(policy: Any, funct
             assert not same(weights_of(one._both.module(m)), weights_of(other._both.module(m)))
         assert not torch.equal(one._scores[f], other._scores[f])
     first, second = one.found().out_of_fold, other.found().out_of_fold
-    own = one._fold[:LABELS] == 1
+    own = one._folding.fold[:LABELS] == 1
     for name in (MAIN_ONLY, EQUAL, LEARNED):
         assert torch.equal(first[name][own], second[name][own])
         assert torch.equal(first[name][~own], second[name][~own]) == (name == MAIN_ONLY)
@@ -297,7 +299,9 @@ def test_out_of_fold_losses_are_those_of_the_model_that_did_not_see_the_label() 
             assert fleet is not None
             models = [fleet.module(offset + f).eval() for f in range(FOLDS)]
             x, y, _ = data()
-            logits = torch.stack([models[int(found._fold[i])](x[i : i + 1])[0, :3] for i in range(LABELS)]).detach()
+            logits = torch.stack(
+                [models[int(found._folding.fold[i])](x[i : i + 1])[0, :3] for i in range(LABELS)]
+            ).detach()
             plain = nn.functional.cross_entropy(logits, y[:LABELS], reduction="none")
             expected = calibrated_losses(logits, y[:LABELS]) if calibrated else plain
             assert torch.allclose(judged[name].double(), expected.double(), rtol=1e-4, atol=1e-6)

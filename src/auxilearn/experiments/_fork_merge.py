@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from auxilearn.training import Problem, Training
-from auxilearn.training._data import rows_of
+from auxilearn.training._data import Rows, rows_of
 from auxilearn.training._evaluate import initial_losses, main_labels, main_losses
 from auxilearn.training._folds import folds_of
 from auxilearn.training._objective import Weighted
@@ -66,11 +66,10 @@ class ForkMerge:
             for branch in branches:
                 for _ in range(min(self.every, training.steps - branch.number)):
                     branch.step()
-            self._merge(problem, joint.model, alone.model, held)
+            self._merge(problem, rows, joint.model, alone.model, held)
         return joint.model.eval()
 
-    def _merge(self, problem: Problem, joint: nn.Module, alone: nn.Module, held: Tensor) -> None:
-        rows = rows_of(problem)
+    def _merge(self, problem: Problem, rows: Rows, joint: nn.Module, alone: nn.Module, held: Tensor) -> None:
         first, second = _copied(alone), _copied(joint)
         losses: list[float] = []
         for mixture in self.mixtures:

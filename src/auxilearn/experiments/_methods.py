@@ -74,7 +74,7 @@ def weighted(rule: Callable[[], Weighting], training: Training) -> Method:
     """
 
     def train(task: AuxiliaryTask, seed: int) -> Trained:
-        fit = Trainer(task.problem, rule(), _seeded(training, seed)).fit()
+        fit = Trainer(task.problem, rule(), replace(training, seed=seed)).fit()
         return fit.model, {"weights": list(fit.weights.values()), "kinds": list(task.kinds)}
 
     return timed(train)
@@ -92,7 +92,7 @@ def learned(settings: Learned, training: Training) -> Method:
     """
 
     def train(task: AuxiliaryTask, seed: int) -> Trained:
-        fit = Trainer(task.problem, settings, _seeded(training, seed)).fit()
+        fit = Trainer(task.problem, settings, replace(training, seed=seed)).fit()
         return fit.model, described(fit, task)
 
     return timed(train)
@@ -154,7 +154,7 @@ def oracle(training: Training) -> Method:
     def train(task: AuxiliaryTask, seed: int) -> Trained:
         assert task.helpful is not None
         rule = Constant(task.helpful.float(), normalise=True)
-        return Trainer(task.problem, rule, _seeded(training, seed)).fit().model, {}
+        return Trainer(task.problem, rule, replace(training, seed=seed)).fit().model, {}
 
     return timed(train)
 
@@ -201,7 +201,7 @@ def random_search(training: Training) -> Method:
 
 
 def _best(task: AuxiliaryTask, candidates: Tensor, training: Training, seed: int, *, folds_used: int | None) -> Trained:
-    settings = _seeded(training, seed)
+    settings = replace(training, seed=seed)
     losses = cross_validated(task.problem, candidates, settings, used=folds_used).mean(1)
     weights = candidates[losses.argmin()]
     fit = Trainer(task.problem, Constant(weights, normalise=True), settings).fit()
@@ -217,7 +217,7 @@ def fork_merge(training: Training) -> Method:
     Returns:
         The method.
     """
-    return timed(lambda task, seed: (ForkMerge()(task.problem, _seeded(training, seed)), {}))
+    return timed(lambda task, seed: (ForkMerge()(task.problem, replace(training, seed=seed)), {}))
 
 
 def original(training: Training) -> Method:
@@ -231,7 +231,7 @@ def original(training: Training) -> Method:
     """
 
     def train(task: AuxiliaryTask, seed: int) -> Trained:
-        model, weights = train_original(task.problem, _seeded(training, seed))
+        model, weights = train_original(task.problem, replace(training, seed=seed))
         return model, {"weights": cast("list[float]", weights.tolist()), "kinds": list(task.kinds)}
 
     return timed(train)
@@ -280,7 +280,3 @@ def methods(training: Training, *, ours: Learned | None = None, with_oracle: boo
     if with_oracle:
         found["oracle"] = oracle(training)
     return found
-
-
-def _seeded(training: Training, seed: int) -> Training:
-    return replace(training, seed=seed)

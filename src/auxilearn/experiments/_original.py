@@ -7,11 +7,12 @@ from auxilearn.hypernet import MonoLinearHyperNet
 from auxilearn.optim import MetaOptimizer
 from auxilearn.safety import second_order
 from auxilearn.training import Problem, Training
-from auxilearn.training._data import Sampler, rows_of, to_device
+from auxilearn.training._data import rows_of
 from auxilearn.training._descent import Descent
 from auxilearn.training._evaluate import main_labels
-from auxilearn.training._fleet import Looped
 from auxilearn.training._folds import folds_of
+from auxilearn.training._looped import Looped
+from auxilearn.training._sampler import Sampler
 
 EVERY, CLIP, FOLDS = 10, 25.0, 5
 
@@ -36,15 +37,14 @@ def train_original(problem: Problem, training: Training) -> tuple[nn.Module, Ten
     rows, model = rows_of(problem), problem.new_model()
     labels = main_labels(problem, rows, model)
     fold = folds_of(labels, len(rows.labelled), FOLDS, seed=training.seed)
-    size = training.batch_size or rows.batch_size or 64
+    size = rows.a_step(training.batch_size)
     sampler = Sampler(rows.labelled[fold != 0], rows.others, batch_size=size, seed=training.seed)
     outer = Sampler(rows.labelled[fold == 0], rows.others[:0], batch_size=size, seed=training.seed + 1)
     alone = Looped(problem, [model.train()])
     descent = Descent(alone.params, training, alone.device)
 
     def means(drawn: Tensor) -> Tensor:
-        batch = to_device(rows.take(drawn), alone.device)
-        return alone.measure(batch, rows.has_label[drawn].to(alone.device)).means()[0]
+        return alone.measure(*rows.batch(drawn, alone.device)).means()[0]
 
     count = len(means(rows.labelled[:2]))
     net = MonoLinearHyperNet(problem.main, count, weight_normalization=False).to(alone.device)

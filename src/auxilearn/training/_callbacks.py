@@ -15,7 +15,7 @@ from auxilearn._extras import require
 from auxilearn.errors import InputError
 from auxilearn.training._checkpoint import check_folder
 from auxilearn.training._fit import Record
-from auxilearn.training._fleet import evaluating
+from auxilearn.training._looped import evaluating
 
 if TYPE_CHECKING:
     from torch import nn

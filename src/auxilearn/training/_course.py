@@ -1,12 +1,13 @@
 """Something that takes steps and can be interrupted: a search, or the training of one model."""
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 from torch import Tensor
 
+from auxilearn.training._stateful import Stateful
 
-class Course(ABC):
+
+class Course(Stateful, ABC):
     """A number of steps.
 
     Attributes:
@@ -26,19 +27,3 @@ class Course(ABC):
     @abstractmethod
     def step(self) -> None:
         """Take one step."""
-
-    @abstractmethod
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything needed to go on exactly.
-
-        Returns:
-            The state.
-        """
-
-    @abstractmethod
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state.
-
-        Args:
-            state: What :meth:`state_dict` returned.
-        """

@@ -5,9 +5,10 @@ from torch import Tensor, nn
 
 from auxilearn._checks import explain
 from auxilearn.errors import InputError
-from auxilearn.training._data import Rows, Sampler, chunks, to_device
-from auxilearn.training._fleet import Looped
+from auxilearn.training._data import Rows
+from auxilearn.training._looped import Looped
 from auxilearn.training._problem import Measured, Problem, by_name, refuse_broken
+from auxilearn.training._sampler import Sampler, chunks
 
 
 @torch.no_grad()
@@ -48,8 +49,7 @@ def initial_losses(problem: Problem, rows: Rows, model: nn.Module, *, seed: int,
 
 def _measured(problem: Problem, rows: Rows, alone: Looped, chosen: Tensor) -> Measured:
     with alone.second_order():
-        batch = to_device(rows.take(chosen), alone.device)
-        measured = alone.measure(batch, rows.has_label[chosen].to(alone.device))
+        measured = alone.measure(*rows.batch(chosen, alone.device))
     measured = measured.over(torch.ones(measured.values.shape[-1], device=alone.device))
     refuse_broken(measured, problem.named(measured.values.shape[-1]))
     return measured
@@ -92,5 +92,5 @@ def main_labels(problem: Problem, rows: Rows, model: nn.Module) -> Tensor | None
         return None
     alone = Looped(problem, [model])
     with alone.second_order():
-        parts = [alone.logits(to_device(rows.take(part), alone.device))[1] for part in chunks(rows.labelled)]
+        parts = [alone.logits(rows.batch(part, alone.device)[0])[1] for part in chunks(rows.labelled)]
     return torch.cat(parts).cpu()

@@ -54,6 +54,30 @@ def held_out(labels: Tensor | None, count: int, share: float, *, seed: int) -> T
     return _dealt(labels, count, seed)[due.diff() > 0]
 
 
+def parts_of(labelled: Tensor, labels: Tensor | None, share: float, *, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Divide labelled rows into those that are trained on, the outer set, and as many that only watch it.
+
+    Args:
+        labelled: The rows, (N,).
+        labels: Their classes, (N,), or None.
+        share: The share of them to hold out.
+        seed: The seed of the choice.
+
+    Returns:
+        The rows of the three parts.
+
+    Raises:
+        InputError: If fewer than two would be held out.
+    """
+    held = held_out(labels, len(labelled), share, seed=seed)
+    if len(held) < 2:
+        rule, cure = "`HeldOut` needs at least two labels to hold out.", "Hold out more, or use `CrossFit`."
+        raise InputError(explain(rule, f"{share} of {len(labelled)} are {len(held)}.", cure))
+    kept = torch.ones(len(labelled), dtype=torch.bool)
+    kept[held] = False
+    return labelled[kept], labelled[held[::2]], labelled[held[1::2]]
+
+
 def _dealt(labels: Tensor | None, count: int, seed: int) -> Tensor:
     # All samples in random order, class by class if there are classes.
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))

@@ -170,6 +170,17 @@ class Learned:
             rule = "`CrossFit` leaves K models and no single one, so it needs `refit=True`."
             raise InputError(explain(rule, "It is False.", "Use `HeldOut` or `SecondBatch` to keep the search model."))
 
+    def due(self, number: int) -> bool:
+        """Say whether an outer step comes before an inner one.
+
+        Args:
+            number: The number of the inner step, from 0.
+
+        Returns:
+            Whether it does.
+        """
+        return number >= self.warmup and (number - self.warmup) % self.every == 0
+
     @staticmethod
     def fast() -> "Learned":
         """Return the cheap policy: a second train batch and no gate; less than two plain training runs.

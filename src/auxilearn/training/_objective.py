@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from auxilearn.combiners import DeepLinear, Linear, LossCombiner
 from auxilearn.training._problem import Measured
+from auxilearn.training._stateful import Stateful
 from auxilearn.training._upper import Upper
 from auxilearn.weighting import MainOnly, Step, Weighting
 
@@ -36,7 +37,7 @@ class Moment:
     first: bool = True
 
 
-class Objective(ABC):
+class Objective(Stateful, ABC):
     """A map from the losses of a step to the scalar to descend.
 
     Attributes:
@@ -62,24 +63,8 @@ class Objective(ABC):
             The scalar with its graph.
         """
 
-    def after(self) -> None:  # noqa: B027 - most have nothing to look at
+    def after(self) -> None:
         """Look at what the step did."""
-
-    @abstractmethod
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything needed to go on exactly.
-
-        Returns:
-            The state.
-        """
-
-    @abstractmethod
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state.
-
-        Args:
-            state: What :meth:`state_dict` returned.
-        """
 
 
 @final

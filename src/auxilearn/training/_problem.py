@@ -109,7 +109,7 @@ class Measured:
 
     Attributes:
         values: Shape (..., B, K), zero where a loss does not exist.
-        present: Which exist, shape (B, K).
+        present: Which exist, shape (B, K), or (..., B, K) if not every model sees the same.
     """
 
     values: Tensor
@@ -185,6 +185,21 @@ def checked_losses(found: object, problem: Problem, labelled: Tensor | None) -> 
         present = present & (labelled[:, None] | ~column)
     # `where`, not a product: whatever stands at an absent loss, its gradient is zero.
     return torch.where(present, values, torch.zeros_like(values)), present
+
+
+def logits_by(problem: Problem, model: nn.Module, batch: Batch) -> object:
+    """Call a user's ``logits``, where there is one.
+
+    Args:
+        problem: The problem.
+        model: The model.
+        batch: The batch.
+
+    Returns:
+        Whatever it returns.
+    """
+    assert problem.logits is not None
+    return problem.logits(model, batch)
 
 
 def checked_logits(found: object) -> tuple[Tensor, Tensor]:

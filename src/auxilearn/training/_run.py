@@ -1,6 +1,6 @@
 """One model's training: the loop that every method shares."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import torch
@@ -10,12 +10,13 @@ from auxilearn._checks import explain
 from auxilearn.errors import AuxilearnError, InputError
 from auxilearn.solvers import SolveReport
 from auxilearn.training._course import Course
-from auxilearn.training._data import Rows, Sampler, to_device
+from auxilearn.training._data import Rows
 from auxilearn.training._descent import Descent
-from auxilearn.training._fleet import Looped
 from auxilearn.training._learned import Learned
+from auxilearn.training._looped import Looped
 from auxilearn.training._objective import Combined, Moment, Objective
 from auxilearn.training._problem import Batch, Measured, Problem, refuse_broken
+from auxilearn.training._sampler import Sampler
 from auxilearn.training._settings import Training
 from auxilearn.training._upper import Upper
 
@@ -54,7 +55,7 @@ class Run(Course):
         self.model, self.objective, self._online = model.train(), objective, online
         self._alone = Looped(problem, [model])
         self._descent = Descent(self._alone.params, training, self._device)
-        size = training.batch_size or rows.batch_size or 64
+        size = rows.a_step(training.batch_size)
         # A row that is held back from the main loss is not seen at all: its auxiliary losses might give its label away.
         others = rows.others[:0] if objective.main_only else rows.others
         self._sampler = Sampler(labelled, others, batch_size=size, seed=training.seed)
@@ -83,16 +84,12 @@ class Run(Course):
 
     def step(self) -> None:
         """Take one step on rows of the problem's data, and an outer step before it where one is due."""
-        rows = [self._sampler.draw() for _ in range(self._training.accumulate)]
-        batches: list[tuple[Batch, Tensor | None]] = [(self._take(r), self._labels(r)) for r in rows]
-        if self._online is not None:
-            since = self.number - self._online[0].warmup
-            if since >= 0 and since % self._online[0].every == 0:
-                outer = self._outer_sampler.draw()
-                self.outer_step(batches[0], (self._take(outer), self._labels(outer)))
+        batches = [self._rows.batch(self._sampler.draw(), self._device) for _ in range(self._training.accumulate)]
+        if self._online is not None and self._online[0].due(self.number):
+            self.outer_step(batches[0], self._rows.batch(self._outer_sampler.draw(), self._device))
         self.train_step(batches)
 
-    def train_step(self, batches: "list[tuple[Batch, Tensor | None]]") -> Tensor:
+    def train_step(self, batches: Sequence[tuple[Batch, Tensor | None]]) -> Tensor:
         """Move the weights on some batches.
 
         Args:
@@ -172,9 +169,9 @@ class Run(Course):
             return self._measured(batch, labelled)
 
     def _second_main_loss(self) -> Tensor:
-        rows = self._outer_sampler.draw()
+        batch = self._rows.batch(self._outer_sampler.draw(), self._device)
         with self._alone.second_order():
-            measured = self._measured(self._take(rows), self._labels(rows), autocast=False)
+            measured = self._measured(*batch, autocast=False)
         return measured.over(torch.ones_like(self._scale)).means()[0, self._problem.main]
 
     def _measured(self, batch: Batch, labelled: Tensor | None, *, autocast: bool = True) -> Measured:
@@ -185,12 +182,6 @@ class Run(Course):
             measured = self._alone.measure(batch, labelled)
         refuse_broken(measured, self._names)
         return measured
-
-    def _take(self, rows: Tensor) -> Batch:
-        return to_device(self._rows.take(rows), self._device)
-
-    def _labels(self, rows: Tensor) -> Tensor:
-        return self._rows.has_label[rows].to(self._device)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything needed to go on exactly.

@@ -15,13 +15,14 @@ from auxilearn._checks import explain
 from auxilearn.combiners import LossCombiner
 from auxilearn.errors import InputError
 from auxilearn.solvers import SolveReport
+from auxilearn.training._arguments import check_kinds, checked_method
 from auxilearn.training._callbacks import Callback
 from auxilearn.training._checkpoint import Checkpoint
 from auxilearn.training._course import Course
 from auxilearn.training._data import rows_of, to_device
 from auxilearn.training._evaluate import initial_losses, main_labels, main_losses
 from auxilearn.training._fit import Fit, Record
-from auxilearn.training._folds import folds_of, held_out
+from auxilearn.training._folds import folds_of, parts_of
 from auxilearn.training._gate import EQUAL, LEARNED, MAIN_ONLY, Verdict, gate
 from auxilearn.training._interrupt import interrupts_between_steps
 from auxilearn.training._key import key_of, name_of
@@ -88,8 +89,8 @@ class Trainer:
         save_every: int = 500,
     ) -> None:
         _checks.count("save_every", save_every, 1)
-        _check_kinds(problem, training, callbacks)
-        self._problem, self._method = problem, _checked_method(Learned() if method is None else method)
+        check_kinds(problem, training, callbacks)
+        self._problem, self._method = problem, checked_method(Learned() if method is None else method)
         self._training = Training() if training is None else training
         self._callbacks, self._save_every = tuple(callbacks), save_every
         self._rows = rows_of(problem)
@@ -282,17 +283,10 @@ class Trainer:
             return self._new_run(self._weighted(method))
         self._upper = Upper(method, len(self._auxiliary), 1, self._scale.device)
         objective = Combined(self._upper, self._scale, main=self._problem.main)
-        outer = labelled
-        self._watched = labelled[:0]
+        outer, self._watched = labelled, labelled[:0]
         if isinstance(method.outer, HeldOut):
             labels = main_labels(self._problem, self._rows, self._start)
-            held = held_out(labels, len(labelled), method.outer.share, seed=self._training.seed)
-            if len(held) < 2:
-                rule, cure = "`HeldOut` needs at least two labels to hold out.", "Hold out more, or use `CrossFit`."
-                raise InputError(explain(rule, f"{method.outer.share} of {len(labelled)} are {len(held)}.", cure))
-            kept = torch.ones(len(labelled), dtype=torch.bool)
-            kept[held] = False
-            outer, self._watched, labelled = labelled[held[::2]], labelled[held[1::2]], labelled[kept]
+            labelled, outer, self._watched = parts_of(labelled, labels, method.outer.share, seed=self._training.seed)
         if isinstance(method.outer, CrossFit) or (isinstance(method.outer, SecondBatch) and method.gate):
             # The folds are dealt when the search begins; a hopeless deal shows now.
             folds_of(None, len(labelled), method.outer.folds, seed=self._training.seed)
@@ -388,25 +382,3 @@ class Trainer:
         torch.set_rng_state(state["random"])
         if torch.cuda.is_available() and len(state["random on GPUs"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["random on GPUs"])
-
-
-def _checked_method(method: object) -> Learned | Weighting:
-    if not isinstance(method, (Learned, Weighting)):
-        rule = "`method` must be `Learned(...)` or a weighting."
-        what = "class" if isinstance(method, type) else f"`{type(method).__name__}`"
-        raise InputError(explain(rule, f"It is a {what}.", "E.g. `Learned()`, or `auxilearn.weighting.Equal()`."))
-    return method
-
-
-def _check_kinds(problem: object, training: object, callbacks: object) -> None:
-    for name, given, kind in (("problem", problem, Problem), ("training", training, Training)):
-        if given is not None and not isinstance(given, kind):
-            rule, cure = f"`{name}` must be a `{kind.__name__}`.", f"Write `{kind.__name__}(...)` around its parts."
-            raise InputError(explain(rule, f"It is a `{type(given).__name__}`.", cure))
-    rule = "`callbacks` must be a list of callbacks."
-    if not isinstance(callbacks, (list, tuple)):
-        raise InputError(explain(rule, f"It is a `{type(callbacks).__name__}`.", "Write a single one as `[callback]`."))
-    for callback in cast("list[object]", callbacks):
-        if not isinstance(callback, Callback):
-            finding = "It holds a class." if isinstance(callback, type) else f"It holds a `{type(callback).__name__}`."
-            raise InputError(explain(rule, finding, "Derive it from `auxilearn.training.Callback`, and make one."))

@@ -64,19 +64,7 @@ class AggregatedWeighting(Weighting, ABC):
         """Build the weighting of Gramians."""
         self.aggregator = self.build()
 
-    def weights(self, step: Step, /) -> Tensor:
-        """Compute the weights from the Gramian.
-
-        Args:
-            step: The step.
-
-        Returns:
-            The weights, ``(K,)``.
-
-        Raises:
-            InputError: If they are not K finite numbers.
-        """
-        self.check(step)
+    def _weigh(self, step: Step, /) -> Tensor:
         whole = step.gramian()
         alive = torch.ones_like(whole[0], dtype=torch.bool) if self.stateful else whole.diagonal() > 0
         gramian = whole[alive][:, alive]

@@ -73,19 +73,7 @@ class AutoLambda(LearnedWeighting):
         """
         return torch.full((self.num_losses,), float(self.init))
 
-    def weights(self, step: Step, /) -> Tensor:
-        """Look ahead, step the weights, and return them.
-
-        Args:
-            step: The step; its ``outer`` is evaluated once.
-
-        Returns:
-            The weights, ``(K,)``.
-
-        Raises:
-            InputError: If the step has no outer loss.
-        """
-        self.check(step)
+    def _weigh(self, step: Step, /) -> Tensor:
         outer = needed("AutoLambda", step)
         if step.number % self.every == 0:
             J = step.gradients()

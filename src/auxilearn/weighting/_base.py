@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import final
 
 from torch import Tensor, nn
 
@@ -21,8 +22,7 @@ class Weighting(nn.Module, ABC):
     along the gradient of the weighted sum, and calls :meth:`after`. A rule that learns does so inside those two calls.
     Its state lies in ``state_dict()``: prepare a new object, load the state, and training goes on exactly as before.
 
-    Subclasses implement :meth:`weights`, begin it with ``self.check(step)``, and allocate their state in
-    :meth:`allocate`.
+    Subclasses implement ``_weigh``, which receives a step that fits, and allocate their state in :meth:`allocate`.
 
     Args:
         normalise: Whether the training loop is to divide each loss by its initial value. None of the papers does; it
@@ -31,8 +31,7 @@ class Weighting(nn.Module, ABC):
     Example:
         >>> import torch
         >>> class Smallest(Weighting):
-        ...     def weights(self, step):
-        ...         self.check(step)
+        ...     def _weigh(self, step):
         ...         return (step.losses == step.losses.min()).to(step.losses).detach()
         >>> w = torch.ones(2, requires_grad=True)
         >>> weighting = Smallest()
@@ -70,7 +69,7 @@ class Weighting(nn.Module, ABC):
     def allocate(self) -> None:
         """Allocate the state for ``self.num_losses`` losses; called by :meth:`prepare`."""
 
-    @abstractmethod
+    @final
     def weights(self, step: Step, /) -> Tensor:
         """Choose the weights of a step; called once a step, before the network moves.
 
@@ -81,8 +80,14 @@ class Weighting(nn.Module, ABC):
             The weights, ``(K,)``, without a graph.
 
         Raises:
-            InputError: If the step does not fit, e.g. has another number of losses than was prepared for.
+            InputError: If the step does not fit, e.g. has another number of losses than was prepared for, or the rule
+                finds no finite weights for it.
         """
+        self._check(step)
+        return self._weigh(step)
+
+    @abstractmethod
+    def _weigh(self, step: Step, /) -> Tensor: ...
 
     def after(self, step: Step, losses: Callable[[], Tensor], /) -> None:
         """Look at what the step did; called once a step, after the network moved.
@@ -92,7 +97,7 @@ class Weighting(nn.Module, ABC):
             losses: Computes the losses of the same batch anew, ``(K,)``, with the weights as they are now.
         """
 
-    def check(self, step: Step, /) -> None:
+    def _check(self, step: Step, /) -> None:
         """Check that a step is of the training run that was prepared for.
 
         Args:

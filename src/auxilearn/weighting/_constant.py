@@ -63,16 +63,7 @@ class Constant(Weighting):
             raise InputError(explain(rule, finding, "Pass as many, the main loss's among them."))
         super().prepare(num_losses, main, steps)
 
-    def weights(self, step: Step, /) -> Tensor:
-        """Return the given weights.
-
-        Args:
-            step: The step.
-
-        Returns:
-            The weights, ``(K,)``.
-        """
-        self.check(step)
+    def _weigh(self, step: Step, /) -> Tensor:
         return self.given.to(step.losses)
 
 
@@ -100,16 +91,7 @@ class Equal(Weighting):
         _checks.at_least("scale", scale, 0.0)
         self.scale = scale
 
-    def weights(self, step: Step, /) -> Tensor:
-        """Return 1 for the main loss, and the scale for the others.
-
-        Args:
-            step: The step.
-
-        Returns:
-            The weights, ``(K,)``.
-        """
-        self.check(step)
+    def _weigh(self, step: Step, /) -> Tensor:
         return _around(step, self.scale)
 
 
@@ -128,16 +110,7 @@ class MainOnly(Weighting):
     def __init__(self) -> None:
         super().__init__(normalise=False)
 
-    def weights(self, step: Step, /) -> Tensor:
-        """Return 1 for the main loss, and 0 for the others.
-
-        Args:
-            step: The step.
-
-        Returns:
-            The weights, ``(K,)``.
-        """
-        self.check(step)
+    def _weigh(self, step: Step, /) -> Tensor:
         return _around(step, 0.0)
 
 

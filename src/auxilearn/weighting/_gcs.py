@@ -50,16 +50,7 @@ class GCS(Weighting):
         self.weighted = weighted
         self.scale = scale
 
-    def weights(self, step: Step, /) -> Tensor:
-        """Compare the gradients of this step.
-
-        Args:
-            step: The step.
-
-        Returns:
-            The weights, ``(K,)``.
-        """
-        self.check(step)
+    def _weigh(self, step: Step, /) -> Tensor:
         unit = torch.nn.functional.normalize(step.shared_gradients(), dim=1, eps=0.0).nan_to_num(nan=0.0)
         cosine = (unit @ unit[step.main]).clamp(0.0, 1.0)
         weights = self.scale * (cosine if self.weighted else (cosine > 0).to(cosine))

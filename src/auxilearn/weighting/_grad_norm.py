@@ -79,16 +79,7 @@ class GradNorm(LearnedWeighting):
         super().allocate()
         self.register_buffer("initial", torch.full((self.num_losses,), torch.nan))
 
-    def weights(self, step: Step, /) -> Tensor:
-        """Return the present weights, and take a step toward balance.
-
-        Args:
-            step: The step.
-
-        Returns:
-            The weights, ``(K,)``, which sum to K.
-        """
-        self.check(step)
+    def _weigh(self, step: Step, /) -> Tensor:
         gradients = step.last_shared_gradients() if self.on == "last" else step.shared_gradients()
         lengths = gradients.square().sum(1).sqrt().to(self.theta)
         losses = step.losses.detach().to(self.theta)

@@ -28,8 +28,7 @@ class LearnedWeighting(Weighting, ABC):
         >>> class Falling(LearnedWeighting):
         ...     def start(self):
         ...         return torch.ones(self.num_losses)
-        ...     def weights(self, step):
-        ...         self.check(step)
+        ...     def _weigh(self, step):
         ...         self.descend(torch.ones_like(self.theta))
         ...         return self.theta.detach().to(step.losses)
         >>> from auxilearn.weighting import Step

@@ -51,16 +51,7 @@ class NashMTL(Weighting):
         _check(max_norm, damping)
         self.max_norm, self.damping = max_norm, damping
 
-    def weights(self, step: Step, /) -> Tensor:
-        """Solve the bargaining problem of this step.
-
-        Args:
-            step: The step.
-
-        Returns:
-            The weights, ``(K,)``.
-        """
-        self.check(step)
+    def _weigh(self, step: Step, /) -> Tensor:
         G = step.gramian()
         alpha = bargain(G, torch.ones(len(G), device=G.device), damping=self.damping)
         return _shortened(alpha, G, self.max_norm).to(step.losses)
@@ -140,19 +131,7 @@ class AuxiNash(Weighting):
         self.register_buffer("preferences", torch.ones(self.num_losses))
         self.register_buffer("velocity", torch.zeros(self.num_losses))
 
-    def weights(self, step: Step, /) -> Tensor:
-        """Solve the bargaining problem of this step.
-
-        Args:
-            step: The step.
-
-        Returns:
-            The weights, ``(K,)``.
-
-        Raises:
-            InputError: If the step has no outer loss.
-        """
-        self.check(step)
+    def _weigh(self, step: Step, /) -> Tensor:
         needed("AuxiNash", step)
         G = step.gramian()
         return _shortened(self._solution(G), G, self.max_norm).to(step.losses)

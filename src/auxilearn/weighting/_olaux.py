@@ -74,16 +74,7 @@ class OLAUX(LearnedWeighting):
         super().allocate()
         self.register_buffer("products", torch.zeros(self.num_losses))
 
-    def weights(self, step: Step, /) -> Tensor:
-        """Add the inner products of this step, and after every N steps change the weights.
-
-        Args:
-            step: The step.
-
-        Returns:
-            The weights, ``(K,)``.
-        """
-        self.check(step)
+    def _weigh(self, step: Step, /) -> Tensor:
         gradients = step.gradients()
         self.products += step.learning_rate * (gradients @ gradients[step.main]).to(self.products)
         self.products[step.main] = 0.0

@@ -65,19 +65,7 @@ class ScalarizedWeighting(Weighting, ABC):
         own = parameters and not hasattr(self.scalarizer, "update")
         self._adam = Adam(parameters, lr=self.lr or 1e-3) if own else None
 
-    def weights(self, step: Step, /) -> Tensor:
-        """Differentiate the scalarization, and step its parameters.
-
-        Args:
-            step: The step.
-
-        Returns:
-            The weights, ``(K,)``.
-
-        Raises:
-            InputError: If the scalarization or its derivative is not finite.
-        """
-        self.check(step)
+    def _weigh(self, step: Step, /) -> Tensor:
         self._above_floor(step.losses.detach())
         losses = step.losses.detach().to(self._home(), copy=True).requires_grad_()
         # Those that learn by `update` keep what is below from their own parameters.
