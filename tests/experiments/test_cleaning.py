@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from auxilearn.errors import InputError
+from auxilearn.experiments._auc import auc
 from auxilearn.experiments._cleaning import CLEANING, LINEAR, MLP, OURS, cleaning_methods, features_of
 from auxilearn.experiments._cleaning_nets import StackedClassifier, accuracies, cross_entropies, fit, objective
 from auxilearn.experiments._cleaning_online import train_online
 from auxilearn.experiments._cleaning_rule import Rule, Settings, _Inner, learn
-from auxilearn.experiments._cleaning_task import CleaningTask, auc, cleaning_task
+from auxilearn.experiments._cleaning_task import CleaningTask, cleaning_task
 from auxilearn.implicit import hypergradient
 from auxilearn.solvers import ConjugateGradient
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from auxilearn.experiments._fork_merge import ForkMerge
-from auxilearn.experiments._methods import MAIN_ONLY, OURS, auc, methods
+from auxilearn.experiments._methods import MAIN_ONLY, OURS, methods, told_apart
 from auxilearn.experiments._original import train_original
 from auxilearn.experiments._problems_annotators import Annotators
 from auxilearn.training import Trainer, Training
@@ -44,8 +44,8 @@ def test_auc_counts_pairs() -> None:
     scores, positive = [0.1, 0.4, 0.35, 0.8, 0.4], [False, False, True, True, True]
     pairs = [(0.35, 0.1), (0.35, 0.4), (0.8, 0.1), (0.8, 0.4), (0.4, 0.1), (0.4, 0.4)]
     exact = sum(1.0 if u > d else 0.5 if u == d else 0.0 for u, d in pairs) / len(pairs)
-    assert auc(scores, positive) == pytest.approx(exact)
-    assert auc(scores, [True] * 5) is None
+    assert told_apart(scores, positive) == pytest.approx(exact)
+    assert told_apart(scores, [True] * 5) is None
 
 
 def test_fork_merge_without_the_joint_branch_is_training_on_the_main_loss() -> None:

@@ -2,7 +2,8 @@
 
 import torch
 
-from auxilearn.experiments._tasks import Suite, annotate, attribute_table
+from auxilearn.experiments._problems_labels import attributes
+from auxilearn.experiments._tasks import Suite, annotate
 
 CLASSES = torch.arange(5000) % 10
 
@@ -21,7 +22,7 @@ def test_annotators_are_as_good_as_they_should_be() -> None:
 def test_attributes_are_functions_of_the_class_and_noise_is_not() -> None:
     suite = Suite(attributes=4, bits=3, noise=2, noise_scale=3.0)
     targets = annotate(CLASSES, suite, seed=0)
-    assert torch.equal(targets.binary[:, :4], attribute_table()[CLASSES, :4])
+    assert torch.equal(targets.binary[:, :4], attributes(CLASSES)[:, :4])
     assert targets.binary.shape == (5000, 7)
     assert abs(float(targets.real.std()) - 3.0) < 0.1
     assert targets.answers.shape == (5000, 10, 0)
@@ -34,4 +35,4 @@ def test_kinds_and_outputs_count_the_tasks() -> None:
 
 
 def test_the_seven_segments_tell_the_digits_apart() -> None:
-    assert len({tuple(row) for row in attribute_table()[:, 3:].tolist()}) == 10
+    assert len({tuple(row) for row in attributes(torch.arange(10))[:, 3:].tolist()}) == 10

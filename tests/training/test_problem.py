@@ -8,14 +8,8 @@ from torch import Tensor, nn
 
 from auxilearn.errors import InputError
 from auxilearn.training import Problem
-from auxilearn.training._problem import (
-    Measured,
-    by_name,
-    checked_logits,
-    checked_losses,
-    measured_by,
-    refuse_broken,
-)
+from auxilearn.training._problem import Measured, by_name
+from auxilearn.training._returned import checked_logits, checked_losses, measured_by, refuse_broken
 from support import DEVICE, normal
 from training.tiny import data, losses, net, problem
 

@@ -9,10 +9,11 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
+from auxilearn.experiments._auc import auc
 from auxilearn.experiments._cleaning_nets import StackedClassifier, accuracies, fit
 from auxilearn.experiments._cleaning_online import train_online
 from auxilearn.experiments._cleaning_rule import Settings, learn
-from auxilearn.experiments._cleaning_task import CleaningTask, Dataset, auc, cleaning_task
+from auxilearn.experiments._cleaning_task import CleaningTask, Dataset, cleaning_task
 from auxilearn.experiments._experiment import Cell, Experiment, Result
 
 Method = Callable[[CleaningTask, int], Result]

@@ -101,25 +101,6 @@ def cleaning_task(dataset: Dataset, *, rate: float, clean: int, noisy: int = 100
     return CleaningTask(x[chosen], y[chosen], x[rows], labels, labels == y[rows], x[test], y[test])
 
 
-def auc(weights: Tensor, right: Tensor) -> float:
-    """Return the probability that a right label outweighs a wrong one; ties count half.
-
-    Args:
-        weights: Shape (N,).
-        right: Which labels are right, shape (N,), of both kinds.
-
-    Returns:
-        The area under the ROC curve.
-
-    Example:
-        >>> auc(torch.tensor([0.9, 0.1, 0.5, 0.5]), torch.tensor([True, False, True, False]))
-        0.875
-    """
-    good, bad = weights[right].sort().values, weights[~right].sort().values
-    below = torch.searchsorted(bad, good) + torch.searchsorted(bad, good, right=True)
-    return float(below.double().mean()) / (2 * len(bad))
-
-
 @lru_cache
 def _images(dataset: Dataset) -> Images:
     return mnist_5k() if dataset == "mnist" else sklearn_digits()

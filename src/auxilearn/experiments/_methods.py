@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from auxilearn.experiments._auc import auc
 from auxilearn.experiments._experiment import AuxiliaryTask, Result
 from auxilearn.experiments._fork_merge import ForkMerge
 from auxilearn.experiments._original import train_original
@@ -116,29 +117,25 @@ def described(fit: Fit, task: AuxiliaryTask) -> dict[str, Any]:
         if task.helpful is not None:
             main = task.problem.main
             helpful = [bool(h) for k, h in enumerate(task.helpful) if k != main]
-            details["auc"] = auc(list(fit.usefulness.values()), helpful)
+            details["auc"] = told_apart(list(fit.usefulness.values()), helpful)
     return details
 
 
-def auc(scores: list[float], positive: list[bool]) -> float | None:
-    """Return the probability that a positive has a higher score than a negative.
+def told_apart(scores: list[float], positive: list[bool]) -> float | None:
+    """Return the area under the ROC curve, where there is one.
 
     Args:
         scores: A score each.
         positive: Which are positive.
 
     Returns:
-        From 0 to 1, ties counted half; None if there is only one kind.
+        From 0 to 1; None if there is only one kind.
 
     Example:
-        >>> auc([3.0, 1.0, 2.0], [True, False, True])
+        >>> told_apart([3.0, 1.0, 2.0], [True, False, True])
         1.0
     """
-    ups = [s for s, p in zip(scores, positive, strict=True) if p]
-    downs = [s for s, p in zip(scores, positive, strict=True) if not p]
-    if not ups or not downs:
-        return None
-    return sum((u > d) + 0.5 * (u == d) for u in ups for d in downs) / (len(ups) * len(downs))
+    return auc(torch.tensor(scores), torch.tensor(positive)) if len(set(positive)) == 2 else None
 
 
 def oracle(training: Training) -> Method:

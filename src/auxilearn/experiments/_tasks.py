@@ -7,11 +7,7 @@ import torch
 from torch import Tensor
 
 from auxilearn.data import CLASSES
-
-# The seven-segment code of the digits 0-9, segments a-g.
-_SEGMENTS = (
-    "1111110", "0110000", "1101101", "1111001", "0110011", "1011011", "1011111", "1110000", "1111111", "1111011",
-)  # fmt: skip
+from auxilearn.experiments._problems_labels import attributes
 
 
 @final
@@ -104,18 +100,6 @@ def annotate(classes: Tensor, suite: Suite, *, seed: int) -> Targets:
     bits = torch.randint(0, 2, (n, suite.bits), generator=generator).float()
     return Targets(
         torch.stack(one_hot, 2) if one_hot else torch.zeros(n, CLASSES, 0),
-        torch.cat([attribute_table()[classes, : suite.attributes], bits], 1),
+        torch.cat([attributes(classes)[:, : suite.attributes], bits], 1),
         suite.noise_scale * torch.randn(n, suite.noise, generator=generator),
     )
-
-
-def attribute_table() -> Tensor:
-    """Return the ten attributes of each digit.
-
-    Returns:
-        Shape (10, 10), a row a digit: parity, at least five, has a loop, the seven segments.
-    """
-    digit = torch.arange(CLASSES)
-    loops = torch.isin(digit, torch.tensor([0, 6, 8, 9]))
-    segments = torch.tensor([[int(bit) for bit in code] for code in _SEGMENTS])
-    return torch.cat([torch.stack([digit % 2, digit >= 5, loops], 1), segments], 1).float()

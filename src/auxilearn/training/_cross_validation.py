@@ -7,7 +7,8 @@ from auxilearn.training._data import rows_of
 from auxilearn.training._descent import Descent
 from auxilearn.training._evaluate import initial_losses
 from auxilearn.training._folding import folding_of, out_of_fold
-from auxilearn.training._problem import Problem, refuse_broken
+from auxilearn.training._problem import Problem
+from auxilearn.training._returned import refuse_broken
 from auxilearn.training._sampler import Sampler
 from auxilearn.training._settings import Training
 from auxilearn.training._vectorised import fleet

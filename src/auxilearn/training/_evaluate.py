@@ -7,7 +7,8 @@ from auxilearn._checks import explain
 from auxilearn.errors import InputError
 from auxilearn.training._data import Rows
 from auxilearn.training._looped import Looped
-from auxilearn.training._problem import Measured, Problem, by_name, refuse_broken
+from auxilearn.training._problem import Measured, Problem, by_name
+from auxilearn.training._returned import refuse_broken
 from auxilearn.training._sampler import Sampler, chunks
 
 

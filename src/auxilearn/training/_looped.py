@@ -10,7 +10,8 @@ from torch.nn.utils import clip_grad_norm_
 
 from auxilearn.safety import second_order
 from auxilearn.training._fleet import Fleet
-from auxilearn.training._problem import Batch, Measured, Problem, checked_logits, checked_losses, logits_by, measured_by
+from auxilearn.training._problem import Batch, Measured, Problem
+from auxilearn.training._returned import checked_logits, checked_losses, logits_by, measured_by
 
 
 @final

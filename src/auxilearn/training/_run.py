@@ -15,7 +15,8 @@ from auxilearn.training._descent import Descent
 from auxilearn.training._learned import Learned
 from auxilearn.training._looped import Looped
 from auxilearn.training._objective import Combined, Moment, Objective
-from auxilearn.training._problem import Batch, Measured, Problem, refuse_broken
+from auxilearn.training._problem import Batch, Measured, Problem
+from auxilearn.training._returned import refuse_broken
 from auxilearn.training._sampler import Sampler
 from auxilearn.training._settings import Training
 from auxilearn.training._upper import Upper

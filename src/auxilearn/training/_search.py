@@ -15,7 +15,8 @@ from auxilearn.training._fleet import Fleet
 from auxilearn.training._folding import folding_of, out_of_fold
 from auxilearn.training._gate import EQUAL, LEARNED, MAIN_ONLY
 from auxilearn.training._learned import CrossFit, Learned, SecondBatch
-from auxilearn.training._problem import Measured, Problem, refuse_broken
+from auxilearn.training._problem import Measured, Problem
+from auxilearn.training._returned import refuse_broken
 from auxilearn.training._sampler import Sampler
 from auxilearn.training._settings import Training
 from auxilearn.training._upper import Upper

@@ -15,7 +15,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from auxilearn.safety import second_order
 from auxilearn.training._fleet import Fleet
 from auxilearn.training._looped import Looped, evaluating
-from auxilearn.training._problem import Batch, Measured, Problem, checked_logits, checked_losses, logits_by, measured_by
+from auxilearn.training._problem import Batch, Measured, Problem
+from auxilearn.training._returned import checked_logits, checked_losses, logits_by, measured_by
 
 
 @final
