@@ -8,7 +8,8 @@ from typer.testing import CliRunner, Result
 import tiny_experiment
 from auxilearn.cli import app
 from auxilearn.errors import MissingExtraError
-from auxilearn.experiments import _commands, _run, _store, registry
+from auxilearn.experiments import registry
+from auxilearn.experiments.harness import _commands, _run, _store
 
 
 @pytest.fixture(autouse=True)

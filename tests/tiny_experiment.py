@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from auxilearn.data import sklearn_digits
-from auxilearn.experiments._experiment import Cell, Experiment, Result
+from auxilearn.experiments.harness._experiment import Cell, Experiment, Result
 
 
 def draw(mean: float, task: torch.Tensor, seed: int) -> Result:

@@ -88,7 +88,7 @@ def list_(
 
     For example: `auxilearn list`, `auxilearn list harmful`.
     """
-    from auxilearn.experiments import _commands
+    from auxilearn.experiments.harness import _commands
 
     with _plain_errors():
         if name is None:
@@ -114,7 +114,7 @@ def run(
 
     Results are kept, and `compare` goes on from them. After Ctrl-C, run the command again to go on.
     """
-    from auxilearn.experiments._commands import Selection, Store, compare
+    from auxilearn.experiments.harness._commands import Selection, Store, compare
 
     seeds = list(range(3)) if seed is None else list(dict.fromkeys(seed))
     selection = Selection(name, method, cell or (), seeds)
@@ -143,7 +143,7 @@ def compare_(
     Finished runs are kept in the folder of results, and are not run again while the code that can change them is the
     same. After Ctrl-C, run the command again to go on.
     """
-    from auxilearn.experiments._commands import Selection, Store, compare
+    from auxilearn.experiments.harness._commands import Selection, Store, compare
 
     selection = Selection(name, [methods] if methods else (), cell or (), range(first_seed, first_seed + seeds))
     with _plain_errors():
@@ -162,7 +162,7 @@ def plot(
 
     For example: `auxilearn plot harmful`, or `auxilearn plot harmful --to docs/pictures`.
     """
-    from auxilearn.experiments import _commands
+    from auxilearn.experiments.harness import _commands
 
     with _plain_errors():
         _commands.plot(name, Console(), store=_commands.Store(out, trust), to=to)
@@ -178,7 +178,7 @@ def results(
 
     For example: `auxilearn results`, after `auxilearn compare` of each experiment. Seeds from 100 on are not shown.
     """
-    from auxilearn.experiments import _commands
+    from auxilearn.experiments.harness import _commands
 
     with _plain_errors():
         _commands.write_results(Console(), store=_commands.Store(out, trust), page=page)

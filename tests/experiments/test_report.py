@@ -8,9 +8,9 @@ from rich.console import Console
 
 from auxilearn.experiments._plot import plot_weights
 from auxilearn.experiments._report import rows, table, verdict
-from auxilearn.experiments._statistics import paired, standard_error
 from auxilearn.experiments._study import EQUAL, LEARNED, MAIN, OURS, RAW, Outcome, Part
 from auxilearn.experiments._tasks import Suite
+from auxilearn.experiments.harness._statistics import paired, standard_error
 
 OUTCOME = Outcome(
     seeds=[0, 1, 2],

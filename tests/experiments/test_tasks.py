@@ -2,8 +2,8 @@
 
 import torch
 
-from auxilearn.experiments._problems_labels import attributes
 from auxilearn.experiments._tasks import Suite, annotate
+from auxilearn.experiments.given._labels import attributes
 
 CLASSES = torch.arange(5000) % 10
 

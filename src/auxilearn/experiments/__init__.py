@@ -12,6 +12,6 @@
 3.0
 """
 
-from auxilearn.experiments._experiment import AuxiliaryTask, Cell, Experiment, Result, Table
+from auxilearn.experiments.harness._experiment import AuxiliaryTask, Cell, Experiment, Result, Table
 
 __all__ = ["AuxiliaryTask", "Cell", "Experiment", "Result", "Table"]

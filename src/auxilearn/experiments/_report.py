@@ -7,8 +7,8 @@ from typing import final
 
 from rich.table import Table
 
-from auxilearn.experiments._statistics import Difference, paired, standard_error
 from auxilearn.experiments._study import EQUAL, LEARNED, MAIN, OURS, PLAIN, RAW, Outcome
+from auxilearn.experiments.harness._statistics import Difference, paired, standard_error
 
 TUNED = "equal, scale tuned on the test set"
 

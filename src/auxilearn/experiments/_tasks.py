@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from auxilearn.data import CLASSES
-from auxilearn.experiments._problems_labels import attributes
+from auxilearn.experiments.given._labels import attributes
 
 
 @final

@@ -12,23 +12,23 @@ from importlib import import_module
 
 from auxilearn._checks import explain
 from auxilearn.errors import InputError
-from auxilearn.experiments._experiment import Experiment
+from auxilearn.experiments.harness._experiment import Experiment
 
 __all__ = ["EXPERIMENTS", "load", "place", "suggestion"]
 
-_AUXILIARY = "auxilearn.experiments._auxiliary"
+_GIVEN = "auxilearn.experiments.given._experiments"
 EXPERIMENTS: dict[str, str] = {
-    "annotators": f"{_AUXILIARY}:ANNOTATORS",
-    "attributes": f"{_AUXILIARY}:ATTRIBUTES",
-    "dense": "auxilearn.experiments._dense:DENSE",
-    "generate": "auxilearn.experiments._generate:GENERATE",
-    "harmful": f"{_AUXILIARY}:HARMFUL",
-    "hyper-cleaning": "auxilearn.experiments._cleaning:CLEANING",
-    "label-noise": f"{_AUXILIARY}:LABEL_NOISE",
-    "landscape": "auxilearn.experiments._landscape:LANDSCAPE",
-    "nonlinear": "auxilearn.experiments._nonlinear:NONLINEAR",
-    "regression": f"{_AUXILIARY}:REGRESSION",
-    "useless": f"{_AUXILIARY}:USELESS",
+    "annotators": f"{_GIVEN}:ANNOTATORS",
+    "attributes": f"{_GIVEN}:ATTRIBUTES",
+    "dense": "auxilearn.experiments.dense._experiment:DENSE",
+    "generate": "auxilearn.experiments.generate._experiment:GENERATE",
+    "harmful": f"{_GIVEN}:HARMFUL",
+    "hyper-cleaning": "auxilearn.experiments.cleaning._experiment:CLEANING",
+    "label-noise": f"{_GIVEN}:LABEL_NOISE",
+    "landscape": "auxilearn.experiments.landscape._experiment:LANDSCAPE",
+    "nonlinear": "auxilearn.experiments.nonlinear._experiment:NONLINEAR",
+    "regression": f"{_GIVEN}:REGRESSION",
+    "useless": f"{_GIVEN}:USELESS",
 }
 """Name to ``"module:CONSTANT"``; an experiment is imported when it is asked for."""
 

@@ -1,0 +1,1 @@
+"""The experiment `hyper-cleaning`: a weight for every training sample."""

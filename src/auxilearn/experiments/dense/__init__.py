@@ -1,0 +1,1 @@
+"""The experiment `dense`: losses of every pixel."""

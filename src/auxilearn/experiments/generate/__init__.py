@@ -1,0 +1,1 @@
+"""The experiment `generate`: auxiliary labels that are learned."""

@@ -1,0 +1,1 @@
+"""Experiments with given losses: their data, and every method of the comparison."""

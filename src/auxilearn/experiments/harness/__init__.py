@@ -1,0 +1,1 @@
+"""Running, storing, comparing and showing experiments."""

@@ -1,0 +1,195 @@
+"""What the experiments must show, each goal with the way it is measured from stored results."""
+
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import final
+
+from auxilearn.experiments.harness._compare import Comparison, summary
+
+Findings = Mapping[str, list[Comparison]]
+"""The comparisons of each experiment that has results, by its name."""
+
+OVERALL = ("label-noise", "annotators", "attributes", "harmful", "generate", "regression")
+"""The experiments over whose cells the first two goals count."""
+
+
+@final
+@dataclass(frozen=True)
+class Goal:
+    """Something to reach.
+
+    Attributes:
+        what: What is measured.
+        aim: What it has to be.
+        measure: From all comparisons, what was found, and whether it meets the aim; None while it cannot be said.
+    """
+
+    what: str
+    aim: str
+    measure: Callable[[Findings], tuple[str, bool] | None]
+
+
+def goals_table(findings: Findings) -> str:
+    """Write the goals beside what was found.
+
+    Args:
+        findings: The comparisons.
+
+    Returns:
+        A table in Markdown.
+    """
+    lines = ["| what | aim | found | met |", "|---|---|---|---|"]
+    for goal in GOALS:
+        text, met = goal.measure(findings) or ("not measured yet", None)
+        lines.append(f"| {goal.what} | {goal.aim} | {text} | {'–' if met is None else 'yes' if met else '**no**'} |")
+    return "\n".join(lines)
+
+
+def _overall(findings: Findings) -> list[Comparison]:
+    return [comparison for name in OVERALL for comparison in findings.get(name, [])]
+
+
+def _best_in_most(findings: Findings) -> tuple[str, bool] | None:
+    total = summary(_overall(findings))
+    return (f"{total.wins} of {total.cells} cells", total.wins >= 0.8 * total.cells) if total.cells else None
+
+
+def _never_harms(findings: Findings) -> tuple[str, bool] | None:
+    total = summary(_overall(findings))
+    if not total.cells:
+        return None
+    return f"below in {len(total.harmed)} of {total.cells} cells", not total.harmed
+
+
+def _annotators_gain(findings: Findings) -> tuple[str, bool] | None:
+    gains = [gain for found in findings.get("annotators", []) if (gain := found.gain_on_basic()) is not None]
+    if not gains:
+        return None
+    least = min(gains, key=lambda gain: gain.mean)
+    return f"{least} in the cell of the smallest gain", least.mean >= 10
+
+
+def _useless(findings: Findings) -> tuple[str, bool] | None:
+    found = findings.get("useless", [])
+    chosen = [result.details.get("chosen") for c in found for result in c.results.get(c.ours, {}).values()]
+    if not chosen:
+        return None
+    kept = sum(choice == "main only" for choice in chosen)
+    return f"{kept} of {len(chosen)} seeds", kept >= 0.95 * len(chosen)
+
+
+def _beyond(experiment: str, rivals: tuple[str, ...]) -> Callable[[Findings], tuple[str, bool] | None]:
+    # Ours above every rival beyond the plain interval, in at least one cell.
+    def measure(findings: Findings) -> tuple[str, bool] | None:
+        words: list[str] = []
+        met = False
+        for found in findings.get(experiment, []):
+            gains = {x.method: x.difference for x in found.lines if x.method in rivals and x.difference is not None}
+            if gains:
+                listed = ", ".join(f"{name} {gain}" for name, gain in gains.items())
+                words.append(f"{found.cell.name}: {listed}")
+                met = met or (len(gains) == len(rivals) and all(gain.beyond for gain in gains.values()))
+        return ("; ".join(words), met) if words else None
+
+    return measure
+
+
+def _near_oracle(findings: Findings) -> tuple[str, bool] | None:
+    strong = [found for found in findings.get("harmful", []) if "strong" in found.cell.name]
+    oracle = [
+        x.difference for found in strong for x in found.lines if x.method == "oracle" and x.difference is not None
+    ]
+    if not oracle:
+        return None
+    return f"ours − the oracle: {oracle[0]}", oracle[0].mean + oracle[0].error >= 0
+
+
+def _ranks(findings: Findings) -> tuple[str, bool] | None:
+    values: dict[str, float] = {}
+    for name in ("annotators", "harmful", "label-noise"):
+        for found in findings.get(name, []):
+            aucs = [result.details.get("auc") for result in found.results.get(found.ours, {}).values()]
+            known = [float(a) for a in aucs if a is not None]
+            if known:
+                values[f"{name}, {found.cell.name}"] = statistics.fmean(known)
+    if not values:
+        return None
+    return "; ".join(f"{name}: {value:.2f}" for name, value in values.items()), min(values.values()) >= 0.95
+
+
+def _cleaning(findings: Findings) -> tuple[str, bool] | None:
+    words: list[str] = []
+    met = True
+    for found in findings.get("hyper-cleaning", []):
+        gains = [
+            (x.method, x.difference)
+            for x in found.lines
+            if x.difference is not None and (x.method == "clean only" or x.method.startswith("clean weighted"))
+        ]
+        if gains:
+            name, least = min(gains, key=lambda gain: gain[1].mean)
+            words.append(f"{found.cell.name}: {least} to {name}")
+            met = met and least.beyond
+    return ("; ".join(words), met) if words else None
+
+
+def _gap(findings: Findings) -> tuple[str, bool] | None:
+    shares: dict[str, float] = {}
+    for found in findings.get("hyper-cleaning", []):
+        means = {line.method: line.mean for line in found.lines}
+        if {"clean only", "oracle", found.ours} <= means.keys():
+            gap = means["oracle"] - means["clean only"]
+            shares[found.cell.name] = (means[found.ours] - means["clean only"]) / gap if gap > 0 else 1.0
+    if not shares:
+        return None
+    return "; ".join(f"{name}: {share:.0%}" for name, share in shares.items()), min(shares.values()) >= 0.5
+
+
+def _cost(method: str, limit: float) -> Callable[[Findings], tuple[str, bool] | None]:
+    def measure(findings: Findings) -> tuple[str, bool] | None:
+        words: list[str] = []
+        worst = 0.0
+        for name in ("annotators", "harmful"):
+            for found in findings.get(name, []):
+                mine, plain = found.results.get(method, {}), found.results.get("equal", {})
+                ratios = [mine[seed].seconds / plain[seed].seconds for seed in mine.keys() & plain.keys()]
+                if ratios:
+                    words.append(f"{name}, {found.cell.name}: {statistics.median(ratios):.1f} ×")
+                    worst = max(worst, statistics.median(ratios))
+        return ("; ".join(words), worst <= limit) if words else None
+
+    return measure
+
+
+GOALS: tuple[Goal, ...] = (
+    Goal(
+        f"cells of {', '.join(OVERALL)}: ours against the best of all baselines",
+        "best, or within one s.e. of it, in at least 80 %",
+        _best_in_most,
+    ),
+    Goal(
+        "the same cells: ours against the best of main only, equal, and equal normalised",
+        "never below beyond the 95 % interval",
+        _never_harms,
+    ),
+    Goal("`annotators`: ours − the best of main only and both equals", "at least 10 points", _annotators_gain),
+    Goal("only useless losses: the main loss alone is chosen", "in at least 19 of 20 seeds", _useless),
+    Goal(
+        "`generate`: ours − STL, MAXL and random labels",
+        "beyond the interval in one cell",
+        _beyond("generate", ("main only", "MAXL", "random labels")),
+    ),
+    Goal("`nonlinear`: nonlinear − linear", "beyond the interval in one cell", _beyond("nonlinear", ("linear",))),
+    Goal(
+        "`hyper-cleaning`: ours − clean only, and clean weighted more",
+        "beyond the interval in every cell",
+        _cleaning,
+    ),
+    Goal("`hyper-cleaning`: share of the gap from clean only to the oracle", "at least a half in every cell", _gap),
+    Goal("`harmful` at the strongest harm", "within one s.e. of the oracle", _near_oracle),
+    Goal("usefulness ranks helpful over other losses (AUC, a mean over seeds)", "at least 0.95", _ranks),
+    Goal("processor time of the fast policy, in plain runs on all losses", "at most 2 ×", _cost("ours, fast", 2.0)),
+    Goal("the same of the full policy", "at most 8 ×", _cost("ours", 8.0)),
+)
+"""All goals, in the order of the page."""

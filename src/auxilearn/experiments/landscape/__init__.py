@@ -1,0 +1,1 @@
+"""The experiment `landscape`: two parameters, and pictures of them."""

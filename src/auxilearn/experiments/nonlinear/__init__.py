@@ -1,0 +1,1 @@
+"""The experiment `nonlinear`: when combining losses sample by sample pays."""
