@@ -1,13 +1,18 @@
-"""MAXL, MAXL-F and the original AuxiLearn with learned labels, as their papers have them, on our student."""
+"""MAXL, MAXL-F and the original AuxiLearn with learned labels on our student, under the better of two losses.
+
+The papers train under the focal loss, main and auxiliary. Here it costs these methods about three points on seeds from
+100 on, so all of them get the cross entropy, as the other methods do.
+"""
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 
 from auxilearn import BilevelProblem, unrolled
 from auxilearn.data import CLASSES
 from auxilearn.experiments.generate._task import FOLDS, RATE, GenerateTask, Student
-from auxilearn.generators import ConditionalLabels, Hierarchy, InputLabels, collapse_penalty, soft_focal_loss
+from auxilearn.generators import ConditionalLabels, Hierarchy, InputLabels, collapse_penalty, soft_cross_entropy
 from auxilearn.models import ConvNet
 from auxilearn.optim import MetaOptimizer
 
@@ -24,10 +29,10 @@ def train_maxl(task: GenerateTask, *, learned: bool = True, pool: bool = False, 
         \varphi \leftarrow \varphi - \eta\, \partial_\varphi
             \big( \ell_{\text{main}}(W^+) + \lambda \textstyle\sum_k \bar q_k \log \bar q_k \big)
 
-    As in the paper: five sub-classes a class, focal losses, :math:`\alpha = 0.01`, :math:`\lambda = 0.2`, both losses
-    on the training labels. Ours: all labels fit into one batch, so the two take turns after each step instead of after
-    each epoch; the student's optimizer is that of all methods; the generator is the network of the models package,
-    trained by Adam.
+    As in the paper: five sub-classes a class, :math:`\alpha = 0.01`, :math:`\lambda = 0.2`, both losses on the
+    training labels. Ours: cross entropies; all labels fit into one batch, so the two take turns after each step instead
+    of after each epoch; the student's optimizer is that of all methods; the generator is the network of the models
+    package, trained by Adam.
 
     Args:
         task: The task.
@@ -54,7 +59,10 @@ def train_maxl(task: GenerateTask, *, learned: bool = True, pool: bool = False, 
     def joint(W: tuple[Tensor, ...], rows: Tensor, labels: Tensor) -> Tensor:
         images = torch.cat([x, task.pool_x[rows]]) if pool else x
         main, auxiliary = functional_call(student, dict(zip(names, W, strict=True)), (images,))
-        return _focal(main[:n], y) + soft_focal_loss(auxiliary[n:] if pool else auxiliary, labels).mean()
+        return (
+            functional.cross_entropy(main[:n], y)
+            + soft_cross_entropy(auxiliary[n:] if pool else auxiliary, labels).mean()
+        )
 
     def label(phi: tuple[Tensor, ...], rows: Tensor) -> Tensor:
         inputs = (task.pool_x[rows],) if pool else (x, y)
@@ -71,7 +79,7 @@ def train_maxl(task: GenerateTask, *, learned: bool = True, pool: bool = False, 
             problem = BilevelProblem(
                 train_loss=lambda W, phi, rows=rows: joint(W, rows, label(phi, rows)),
                 val_loss=lambda W, phi, rows=rows: (
-                    _focal(functional_call(student, dict(zip(names, W, strict=True)), (x,))[0], y)
+                    functional.cross_entropy(functional_call(student, dict(zip(names, W, strict=True)), (x,))[0], y)
                     + PENALTY * collapse_penalty(label(phi, rows))
                 ),
                 params=W,
@@ -111,7 +119,7 @@ def train_original(task: GenerateTask) -> Student:
 
     def joint(teacher: nn.Module) -> Tensor:
         main, auxiliary = student(x)
-        return _focal(main, y) + 0.25 * soft_focal_loss(auxiliary, teacher(x, y)).mean()
+        return functional.cross_entropy(main, y) + 0.25 * soft_cross_entropy(auxiliary, teacher(x, y)).mean()
 
     for number in range(task.steps):
         optimizer.zero_grad()
@@ -120,10 +128,6 @@ def train_original(task: GenerateTask) -> Student:
         teacher.requires_grad_(True)
         optimizer.step()
         if number % 30 == 29:
-            outer_loss = _focal(student(task.main_x[held])[0], task.main_y[held])
+            outer_loss = functional.cross_entropy(student(task.main_x[held])[0], task.main_y[held])
             meta.step(joint(teacher), outer_loss, student.shared(), teacher.parameters())
     return student
-
-
-def _focal(logits: Tensor, labels: Tensor) -> Tensor:
-    return soft_focal_loss(logits, nn.functional.one_hot(labels, CLASSES).to(logits.dtype)).mean()

@@ -98,6 +98,21 @@ def draw_task(images: Images, seed: int, *, per_class: int = 5, pool: int = 1000
     return GenerateTask(seed, x[main], y[main], x[others], y[others], x[test], y[test], steps)
 
 
+def fold_weights(n: int, folds: int) -> tuple[Tensor, Tensor]:
+    """Return the weight of each main label in each fold's training and outer loss.
+
+    Args:
+        n: The number of main labels; label i belongs to fold i modulo ``folds``.
+        folds: The number of folds.
+
+    Returns:
+        Two tensors of shape (folds, n) whose rows sum to one.
+    """
+    held = (torch.arange(n) % folds == torch.arange(folds)[:, None]).float()
+    kept = 1 - held
+    return kept / kept.sum(1, keepdim=True), held / held.sum(1, keepdim=True)
+
+
 @final
 class Student(nn.Module):
     """The network of ``auxilearn.models`` for these images, with the two heads in layers of their own.

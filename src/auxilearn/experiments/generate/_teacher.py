@@ -5,14 +5,11 @@ from typing import cast, final
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from auxilearn.data import CLASSES
-from auxilearn.experiments._cross_fit import fold_weights
-from auxilearn.experiments._problem import cross_entropy
-from auxilearn.experiments.generate._opinions import VIEWS, Opinions
-from auxilearn.experiments.generate._task import FOLDS, RATE, GenerateTask, Student, train
+from auxilearn.experiments.generate._opinions import Opinions
+from auxilearn.experiments.generate._task import FOLDS, RATE, GenerateTask, Student, fold_weights, train
 from auxilearn.generators import PooledLabels, soft_cross_entropy
 from auxilearn.models import StackedConvNet
 from auxilearn.optim import MetaOptimizer
@@ -25,39 +22,36 @@ class TeacherSearch:
     """How the teacher is learned.
 
     Attributes:
-        sharpness: The sum of the opinions' weights at the start.
         every: Inner steps between two outer ones.
         warmup: Inner steps before the first.
         rate: The outer learning rate.
         rows: Pool images of an outer step.
-        direct: The weight of the teacher's own loss on held-back labels, beside that of its students.
         average_from: The share of the inner steps after which the teacher enters the average.
         solver: The method for the linear system.
     """
 
-    sharpness: float = 8.0
     every: int = 5
     warmup: int = 20
-    rate: float = 0.05
+    rate: float = 0.02
     rows: int = 256
-    direct: float = 1.0
     average_from: float = 0.5
     solver: LinearSolver = field(default_factory=Identity)
 
 
-def learn_teacher(task: GenerateTask, known: Opinions, search: TeacherSearch) -> PooledLabels:
+def learn_teacher(task: GenerateTask, known: Opinions, teacher: PooledLabels, search: TeacherSearch) -> PooledLabels:
     r"""Train a student a fold on the teacher's labels of the pool, and move the teacher by their held-back losses.
 
     .. math:: L_T = \sum_f \ell_{\text{main}}^{\text{outside } f}(W_f)
             + \ell_{\text{pool}}(W_f, g(o_f; \varphi)), \qquad
-        L_A = \frac1F \sum_f \ell_{\text{main}}^{\text{fold } f}(W_f) + d\, \ell_g^{\text{fold } f}(\varphi)
+        L_A = \frac1F \sum_f \ell_{\text{main}}^{\text{fold } f}(W_f)
 
-    Neither student f nor the opinions :math:`o_f` have seen the labels of fold f. The last term, the cross entropy of
-    what the teacher itself says of them, reaches :math:`\varphi` directly; the first only through the students.
+    Neither student f nor the opinions :math:`o_f` have seen the labels of fold f. :math:`L_A` reaches :math:`\varphi`
+    only through the students.
 
     Args:
         task: The task.
         known: The opinions.
+        teacher: Where it starts; it is moved in place.
         search: The settings.
 
     Returns:
@@ -65,7 +59,6 @@ def learn_teacher(task: GenerateTask, known: Opinions, search: TeacherSearch) ->
     """
     n, label = len(task.main_y), task.main_y
     kept, held = fold_weights(n, FOLDS)
-    teacher = PooledLabels(len(VIEWS), sharpness=search.sharpness)
     average = AveragedModel(teacher)
     net = StackedConvNet([task.seed], FOLDS, CLASSES)
     optimizer = torch.optim.Adam(net.parameters(), lr=RATE, fused=True)
@@ -75,16 +68,14 @@ def learn_teacher(task: GenerateTask, known: Opinions, search: TeacherSearch) ->
 
     def losses(rows: Tensor) -> tuple[Tensor, Tensor]:
         outputs = net(torch.cat([task.main_x, task.pool_x[rows]])[:, None])  # (1, F, N + rows, 10)
-        main = cross_entropy(outputs[:, :, :n], label[None])[0]  # (F, N)
+        main = -outputs[:, :, :n].log_softmax(-1)[0, :, torch.arange(n), label]  # (F, N)
         return main, soft_cross_entropy(outputs[0, :, n:], teacher(known.folds[:, rows])).mean(1)  # (F,)
 
     for number, rows in enumerate(task.batches()):
         if number >= search.warmup and (number - search.warmup) % search.every == 0:
             main, auxiliary = losses(torch.randperm(len(task.pool_x), generator=generator)[: search.rows])
-            # The students share no weights, so one call serves them all.
-            own = functional.cross_entropy(teacher.logits(known.held), label)
-            outer_loss = (held * main).sum() / FOLDS + search.direct * own
-            meta.step((kept * main).sum() + auxiliary.sum(), outer_loss, net.parameters(), teacher.parameters())
+            train_loss, outer_loss = (kept * main).sum() + auxiliary.sum(), (held * main).sum() / FOLDS
+            meta.step(train_loss, outer_loss, net.parameters(), teacher.parameters())  # students share no weights
             if number >= search.average_from * task.steps:
                 average.update_parameters(teacher)
         teacher.requires_grad_(False)
