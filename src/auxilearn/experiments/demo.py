@@ -1,82 +1,66 @@
-"""``auxilearn demo``: learned loss weights on MNIST-5k against the usual alternatives."""
+"""``auxilearn demo``: learned loss weights on real images against the usual alternatives."""
 
-import json
 import os
-import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from auxilearn.experiments._plot import plot_weights
-from auxilearn.experiments._report import rows, table, verdict
-from auxilearn.experiments._runner import run_parts
-from auxilearn.experiments._study import PLAIN, PLAIN_LOOP, Outcome, Part
-from auxilearn.experiments._tasks import Suite
+from auxilearn.experiments import registry
+from auxilearn.experiments.harness._commands import Selection, compare
+from auxilearn.experiments.harness._experiment import Result
+from auxilearn.experiments.harness._pictures import draw
+from auxilearn.experiments.harness._plan import chosen_cells
+from auxilearn.experiments.harness._store import Store
 
-__all__ = ["MIXED", "PARTS", "USELESS", "run"]
+__all__ = ["run"]
 
-MIXED = Part("Useful, useless and harmful losses", Suite(good=3, random=6, adversarial=3, attributes=6, noise=6))
-USELESS = Part(
-    "Useless losses only",
-    Suite(random=8, bits=6, noise=8),
-    online={PLAIN: PLAIN_LOOP},
-    raw_scales=(),
-    normalised_scales=(0.01, 0.1),
-)
-PARTS = (MIXED, USELESS)
+NAME = "demo"
 
 
 def run(
     *,
     dataset: str = "mnist",
-    seeds: Sequence[int] = range(8),
+    seeds: Sequence[int] = range(6),
     workers: int = os.cpu_count() or 1,
     out: Path,
     console: Console | None = None,
-) -> list[Outcome]:
-    """Run both parts, print their tables, and write pictures and results.
+    dry_run: bool = False,
+) -> bool:
+    """Run what is missing of both parts, print their tables and what the gate chose, and draw the learned weights.
 
     Args:
         dataset: ``"mnist"`` or ``"digits"``.
         seeds: The seeds; all methods share the labels, initial weights and batches of each.
-        workers: How many processes.
-        out: The folder for ``results.json``, a picture of each part, and the cache of finished pieces.
+        workers: How many processes; 0 runs in this one.
+        out: The folder of results; those of the demo and its pictures go to ``out / "demo"``.
         console: Where to print; standard output by default.
+        dry_run: Say what would be run, and stop.
 
     Returns:
-        The outcome of each part.
+        Whether every job finished.
     """
     console = Console() if console is None else console
-    start = time.perf_counter()
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=len(PARTS) * len(seeds))
-        outcomes = run_parts(
-            dataset, PARTS, seeds, workers=workers, cache=out / "cache", done=lambda n: bar.advance(task, n)
-        )
-    for number, (part, outcome) in enumerate(zip(PARTS, outcomes, strict=True), 1):
-        console.print(table(f"Part {number}: {part.name}", outcome))
-        console.print(verdict(outcome))
-        plot_weights(part, outcome, out / f"weights-{number}.png")
-    (out / "results.json").write_text(json.dumps(_results(dataset, outcomes), indent=1))
-    console.print(f"{time.perf_counter() - start:.0f} s. Pictures and results are in {out}.")
-    return outcomes
+    store, experiment = Store(out), registry.load(NAME)
+    cells = chosen_cells(experiment, [dataset])
+    finished = compare(Selection(NAME, (), cells, seeds), console, workers=workers, store=store, dry_run=dry_run)
+    if dry_run:
+        return finished
+    table = {cell: found for cell, found in store.table(NAME, experiment, seeds).items() if cell in cells}
+    console.print()
+    for cell, methods in table.items():
+        if experiment.ours in methods:
+            said = f"{cell}: the gate chose {_chosen(methods[experiment.ours])}."
+            console.print(said, style="bold", markup=False, highlight=False, soft_wrap=True)
+    files = [str(file) for file in draw(experiment, table, store.folder_of(NAME), most=2)]
+    if files:
+        said = f"Pictures: {' and '.join(files)}. The results are beside them."
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
+    return finished
 
 
-def _results(dataset: str, outcomes: list[Outcome]) -> dict[str, object]:
-    return {
-        "data": dataset,
-        "parts": [
-            {
-                "settings": asdict(part),
-                "table": [asdict(row) for row in rows(outcome)],
-                "verdict": verdict(outcome),
-                "tasks": part.suite.kinds,
-                **asdict(outcome),
-            }
-            for part, outcome in zip(PARTS, outcomes, strict=True)
-        ],
-    }
+def _chosen(results: Mapping[int, Result]) -> str:
+    counts = Counter(str(result.details["chosen"]) for result in results.values())
+    names = {"learned": "the learned weights"}
+    return ", ".join(f"{names.get(c, c)} in {count} of {len(results)} seeds" for c, count in counts.most_common())

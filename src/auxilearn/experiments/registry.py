@@ -20,9 +20,11 @@ _GIVEN = "auxilearn.experiments.given._experiments"
 EXPERIMENTS: dict[str, str] = {
     "annotators": f"{_GIVEN}:ANNOTATORS",
     "attributes": f"{_GIVEN}:ATTRIBUTES",
+    "demo": "auxilearn.experiments.given._demo:DEMO",
     "dense": "auxilearn.experiments.dense._experiment:DENSE",
     "generate": "auxilearn.experiments.generate._experiment:GENERATE",
     "harmful": f"{_GIVEN}:HARMFUL",
+    "hpo": "auxilearn.experiments.hpo._experiment:HPO",
     "hyper-cleaning": "auxilearn.experiments.cleaning._experiment:CLEANING",
     "label-noise": f"{_GIVEN}:LABEL_NOISE",
     "landscape": "auxilearn.experiments.landscape._experiment:LANDSCAPE",

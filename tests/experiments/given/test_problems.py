@@ -17,6 +17,7 @@ from auxilearn.experiments.given._image_task import image_task, numbered, read
 from auxilearn.experiments.given._label_noise import LabelNoise
 from auxilearn.experiments.given._labels import attributes, look_alikes, mostly
 from auxilearn.experiments.given._losses import Sources, image_losses
+from auxilearn.experiments.given._mixed import Mixed
 from auxilearn.experiments.given._useless import Useless
 from auxilearn.experiments.harness._experiment import AuxiliaryTask
 
@@ -25,6 +26,7 @@ BUILDERS = [
     Attributes("digits", per_class=2),
     Harmful("digits", "weak"),
     Harmful("digits", "strong"),
+    Mixed("digits"),
     Useless("digits"),
     Useless("digits", random=0),
     LabelNoise("digits", sources=6),
@@ -209,6 +211,20 @@ def test_the_scales_of_harm_are_what_they_say() -> None:
             "main",
             *["attribute"] * 10,
         ]
+
+
+def test_a_mixture_has_annotators_as_good_as_their_kind_attributes_and_noise() -> None:
+    builder = Mixed("digits", good=1, random=1, adversarial=1, attributes=4, noise=2)
+    task, truth = builder(0), pool_classes(builder, 0)
+    answers, binary, real = (task.problem.data[i][-len(truth) :] for i in (2, 4, 5))
+    right = [(answers == truth[:, None]).float().mean(0), (answers == (truth[:, None] + 1) % 10).float().mean(0)]
+    torch.testing.assert_close(
+        torch.stack(right), torch.tensor([[0.9, 0.1, 0.01], [0.01, 0.1, 0.9]]), atol=0.04, rtol=0
+    )
+    assert torch.equal(binary, attributes(truth)[:, :4])
+    assert abs(float(real.std()) / 3.0 - 1) < 0.05
+    assert task.kinds == ("main", "good", "random", "adversarial", *["attribute"] * 4, *["noise"] * 2)
+    assert task.helpful.tolist() == [True, True, False, False, *[True] * 4, False, False]
 
 
 def test_nothing_but_the_main_task_is_useful_among_useless_ones() -> None:

@@ -7,7 +7,7 @@ from auxilearn.experiments.given._attributes import Attributes
 from auxilearn.experiments.given._combiners import deep, perceptron
 from auxilearn.experiments.given._harmful import Harmful
 from auxilearn.experiments.given._label_noise import LabelNoise
-from auxilearn.experiments.given._methods import OURS, Method, learned, methods
+from auxilearn.experiments.given._methods import OURS, Method, learned, methods, oracle
 from auxilearn.experiments.given._regression import Regression
 from auxilearn.experiments.given._useless import Useless
 from auxilearn.experiments.harness._experiment import AuxiliaryTask, Cell, Experiment
@@ -67,9 +67,14 @@ ANNOTATORS = Experiment(
     "annotators",
     "Good, random and adversarial annotators",
     "Fifty images of digits have a label; 3 good, 8 random and 3 adversarial simulated annotators label 1,000 others "
-    "for the same head, and nobody says who is who. Images are real.",
+    "for the same head, and nobody says who is who. Images are real. The second oracle knows more: guesses at a small "
+    "weight smooth the labels of the others, which helps; rules that lower weights slowly profit from it unknowingly.",
     (
-        cell("digits", Annotators("digits"), more=DEPTHS),
+        cell(
+            "digits",
+            Annotators("digits"),
+            more={**DEPTHS, "oracle, guesses at 0.3": oracle(TRAINING, guesses=0.3)},
+        ),
         cell("MNIST-5k", Annotators("mnist"), without=GRADIENTS, more=CROSS),
     ),
     OURS,

@@ -13,6 +13,9 @@ _HEAD = """# Results
 This page is written by `auxilearn results` from stored runs: nothing in it is typed. All methods of a cell share the
 task, the labels and the seeds; how each was tuned is said by its experiment. `auxilearn compare NAME` repeats one."""
 
+# The README and the page of the demo show it; its losses are those of other experiments, and need not count twice.
+_ELSEWHERE = ("demo",)
+
 
 def results_page(store: Store) -> tuple[str, list[str]]:
     """Write the page: the goals, a summary over all cells, and every table.
@@ -28,6 +31,8 @@ def results_page(store: Store) -> tuple[str, list[str]]:
     absent: list[str] = []
     stale = 0
     for name in registry.EXPERIMENTS:
+        if name in _ELSEWHERE:
+            continue
         experiment = registry.load(name)
         table = store.table(name, experiment)
         cells = comparisons(experiment, table)

@@ -35,13 +35,14 @@ class Weights(NamedTuple):
     values: list[list[float]]
 
 
-def draw(experiment: Experiment, table: Table, folder: Path) -> list[Path]:
+def draw(experiment: Experiment, table: Table, folder: Path, *, most: int = 3) -> list[Path]:
     """Draw everything that the results of an experiment hold.
 
     Args:
         experiment: The experiment.
         table: Its results.
         folder: Where the pictures go; it is made if it is absent.
+        most: How many methods of a cell have their weights drawn.
 
     Returns:
         The files: the differences, the learned weights if the details hold any, and the experiment's own picture.
@@ -52,7 +53,7 @@ def draw(experiment: Experiment, table: Table, folder: Path) -> list[Path]:
     if found:
         files.append(folder / "differences.png")
         draw_differences(experiment.title, found, table, files[-1])
-    learned = learned_weights(experiment, table)
+    learned = learned_weights(experiment, table, most=most)
     if learned:
         files.append(folder / "weights.png")
         draw_weights(experiment.title, learned, files[-1])

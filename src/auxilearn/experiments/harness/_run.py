@@ -1,5 +1,6 @@
 """Run jobs in processes of one thread each, keep every result at once, and go on when one fails."""
 
+import logging
 import multiprocessing
 import random
 import signal
@@ -118,6 +119,8 @@ def _prepare() -> None:
     # dead units and vanishing gradients produce, would cost tens of times more.
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+    # What a fit decides is in its result; a line from every process would run through the progress bar.
+    logging.getLogger("auxilearn").setLevel(logging.ERROR)
 
 
 @lru_cache
