@@ -1,62 +1,19 @@
 """Many models in one pass compute what they compute one by one."""
 
-import math
 from copy import deepcopy
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from auxilearn.errors import InputError
 from auxilearn.training._descent import Descent
 from auxilearn.training._fleet import Fleet
-from auxilearn.training._looped import Looped, evaluating
-from auxilearn.training._vectorised import Vectorised, fleet
+from auxilearn.training._looped import Looped
+from auxilearn.training._vectorised import Vectorised
 from support import DEVICE, normal
+from training.fleets import MODELS, M
 from training.tiny import CLASSES, data, losses, masked, net, problem, training
-
-M = 3
-
-
-class Reused(nn.Module):
-    """A network with attention, a layer under two names, a tied weight, and frozen weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.twice, self.last = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 5)
-        self.twice_again = self.twice
-        self.tied = nn.Linear(8, 8)
-        self.tied.weight = self.twice.weight
-        self.first.bias.requires_grad_(False)
-        self.register_buffer("shift", torch.ones(8), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.tied(self.twice_again(torch.tanh(self.twice(self.first(x))))) + self.shift
-        queries = h.view(-1, 2, 4)[None]
-        return self.last(F.scaled_dot_product_attention(queries, queries, queries)[0].reshape(-1, 8))
-
-
-class Deep(nn.Module):
-    """A convolution, a group norm and a batch norm."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, 4, 2), nn.BatchNorm2d(4), nn.GELU(), nn.GroupNorm(2, 4))
-        self.head = nn.Linear(4, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x.view(-1, 1, 2, 2)).flatten(1))
-
-
-MODELS: dict[str, Any] = {
-    "plain": lambda: net(),
-    "batch norm": lambda: net(nn.BatchNorm1d(6), nn.Tanh()),
-    "layer norm": lambda: net(nn.LayerNorm(6), nn.SiLU()),
-    "attention": lambda: Reused().double(),
-    "convolutions": lambda: Deep().double(),
-}
 
 
 def both(model: nn.Module, function: Any = losses) -> tuple[Looped, Vectorised]:
@@ -142,19 +99,6 @@ def test_the_outer_pass_leaves_no_trace() -> None:
             assert all(torch.equal(t, other[n]) for n, t in one.items())
 
 
-def test_dropout_is_drawn_for_each_model_by_itself_and_off_in_evaluation() -> None:
-    found = problem(net(nn.Dropout(0.5)))
-    models = Vectorised(found, [found.new_model() for _ in range(M)])
-    first = models.measure(data(), None).values
-    assert not torch.allclose(first[0], first[1])
-    models.train(False)
-    second = models.measure(data(), None).values
-    assert torch.allclose(second[0], second[1])
-    models.train()
-    assert torch.equal(models.logits(data())[0][0], models.logits(data())[0][1])
-    assert not torch.allclose(*models.measure(data(), None).values[:2])  # looking at logits left the mode as it was
-
-
 def test_each_model_is_clipped_by_itself() -> None:
     looped, vectorised = both(net())
     factors = torch.tensor([1e-3, 1.0, 1e3], device=DEVICE, dtype=torch.float64)[:, None]
@@ -179,96 +123,3 @@ def test_a_saved_fleet_is_restored() -> None:
         second.load_state_dict(first.state_dict())
         for one, other in zip(states(first), states(second), strict=True):
             assert all(torch.equal(t, other[n]) for n, t in one.items())
-
-
-def built(function: Any = losses, model: nn.Module | None = None, size: int = M) -> Fleet:
-    found = problem(model, losses=function)
-    return fleet(found, found.new_model(), size, data(), None)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_model_that_can_is_vectorised(name: str) -> None:
-    models = built(model=MODELS[name]())
-    assert isinstance(models, Vectorised)
-    values = models.measure(data(), None).values
-    assert torch.allclose(values[0], values[1])
-
-
-def test_a_single_model_is_looped() -> None:
-    assert isinstance(built(size=1), Looped)
-
-
-def looking(model: nn.Module, batch: Any) -> Tensor:
-    found = losses(model, batch)
-    return found * 2 if found.mean().item() > 1e9 else found
-
-
-class LooksInTraining(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = net()
-
-    def forward(self, x: Tensor) -> Tensor:
-        z = self.net(x)
-        return z if not self.training or float(z.detach().sum()) < math.inf else z + 1
-
-
-class Asserting(LooksInTraining):
-    def forward(self, x: Tensor) -> Tensor:
-        assert type(next(self.net.parameters())) is nn.Parameter
-        return self.net(x)
-
-
-def depends(model: nn.Module, batch: Any) -> Tensor:
-    # Something that vmap accepts, and computes otherwise than a single model.
-    found = losses(model, batch)
-    return found * (1.0 if type(next(model.parameters())) is nn.Parameter else 3.0)
-
-
-@pytest.mark.parametrize(
-    ("function", "model"),
-    [
-        (looking, None),
-        (depends, None),
-        (losses, LooksInTraining()),
-        (losses, Asserting()),
-        (losses, net(nn.BatchNorm1d(6, momentum=None))),
-    ],
-)
-def test_what_vmap_refuses_or_computes_otherwise_is_looped(function: Any, model: nn.Module | None) -> None:
-    models = built(function, model)
-    assert isinstance(models, Looped)
-    values = models.measure(data(), None).values
-    assert values.shape == (M, 60, 3)
-    assert torch.allclose(values[0], values[1])
-    assert models.module(0).training
-
-
-def test_a_users_mistake_is_not_taken_for_a_refusal_of_vmap() -> None:
-    with pytest.raises(InputError, match="`losses` must return"):
-        built(lambda model, batch: losses(model, batch).mean())
-
-
-def test_the_start_is_not_changed() -> None:
-    model = net(nn.BatchNorm1d(6), nn.Dropout(0.5))
-    model[1].eval()
-    found = problem(model)
-    before, random = {n: t.clone() for n, t in model.state_dict().items()}, torch.get_rng_state()
-    fleet(found, model, M, data(), None)
-    assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
-    assert torch.equal(random, torch.get_rng_state())
-    assert [m.training for m in model] == [True, False, True, True]
-
-
-def test_evaluation_ends_with_the_modes_as_they_were() -> None:
-    model = net(nn.BatchNorm1d(6))
-    model[1].eval()
-
-    def fail() -> None:
-        with evaluating(model):
-            assert not model.training
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    assert [m.training for m in model] == [True, False, True]

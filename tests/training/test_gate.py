@@ -24,32 +24,32 @@ def t_value(gain: Tensor) -> float:
 
 def test_what_is_better_is_chosen() -> None:
     noise = 0.1 * normal(50, seed=1)
-    losses = {"main only": BASE, "equal": BASE - 0.2 + noise, "learned": BASE - 0.5 - noise}
+    losses = {"main only": BASE, "other": BASE - 0.2 + noise, "learned": BASE - 0.5 - noise}
     verdict = gate(losses)
     assert verdict.chosen == "learned"
-    for name in ("equal", "learned"):
+    for name in ("other", "learned"):
         assert math.isclose(verdict.t[name], t_value(BASE - losses[name]), rel_tol=1e-6)
         assert math.isclose(verdict.loss[name], float(losses[name].mean()), rel_tol=1e-6)
-    assert str(verdict).startswith("The gate chose learned weights. Against main only: equal t = +")
+    assert str(verdict).startswith("The gate chose learned weights. Against main only: other t = +")
 
 
 def test_a_candidate_must_pass_before_its_loss_counts() -> None:
     noise, wild = 0.1 * normal(50, seed=1), normal(50, seed=2)
     wild = 5 * (wild - wild.mean()) / wild.std()
     step = 5 / math.sqrt(50)  # one standard error of the wild candidate
-    losses = {"main only": BASE, "equal": BASE - 0.5 + noise, "learned": BASE - wild - 1.4 * step}
-    assert gate(losses, threshold=1.5).chosen == "equal"
+    losses = {"main only": BASE, "other": BASE - 0.5 + noise, "learned": BASE - wild - 1.4 * step}
+    assert gate(losses, threshold=1.5).chosen == "other"
     assert gate(losses, threshold=1.3).chosen == "learned"
 
 
 def test_it_falls_back_where_nothing_is_significant() -> None:
     noise = normal(50, seed=1)
-    losses = {"main only": BASE, "equal": BASE + 1, "learned": BASE - noise + noise.mean() - 0.1}
-    verdict = gate(losses)
+    losses = {"main only": BASE, "other": BASE + 1, "learned": BASE - noise + noise.mean() - 0.1}
+    verdict = gate(losses, threshold=1.0)
     assert verdict.chosen == "main only"
     assert verdict.loss["learned"] < verdict.loss["main only"]
     assert str(verdict).startswith("No auxiliary loss earned its place: training on the main loss alone. Against it:")
-    assert gate(losses, threshold=0.5).chosen == "learned"
+    assert gate(losses).chosen == "learned"
 
 
 def test_a_single_label_is_no_evidence() -> None:
@@ -67,7 +67,7 @@ def test_losses_that_are_not_finite_are_never_chosen(value: float) -> None:
     broken = BASE - 0.5
     broken[3] = value
     assert gate({"main only": BASE, "learned": broken}).chosen == "main only"
-    assert gate({"main only": BASE, "equal": BASE - 0.1, "learned": broken}).chosen == "equal"
+    assert gate({"main only": BASE, "other": BASE - 0.1, "learned": broken}).chosen == "other"
     with pytest.raises(InputError, match=r"`main only` must be finite\. NaN or infinite for 1 of 50 samples\. Look"):
         gate({"main only": broken, "learned": BASE})
 
@@ -115,8 +115,8 @@ def test_a_candidate_that_is_no_better_seldom_passes(signal: float) -> None:
     for seed in range(200):
         labels = torch.randint(10, (50,), generator=generator(seed))
         first, second = (signal * F.one_hot(labels, 10) + normal(50, 10, seed=1000 * k + seed) for k in (1, 2))
-        losses = {"main only": calibrated_losses(first, labels), "equal": calibrated_losses(second, labels)}
-        passed += gate(losses, threshold=1.5).chosen == "equal"
+        losses = {"main only": calibrated_losses(first, labels), "other": calibrated_losses(second, labels)}
+        passed += gate(losses, threshold=1.5).chosen == "other"
     assert passed < 0.12 * 200
 
 

@@ -54,10 +54,10 @@ def test_the_default_weights_start_at_one_and_stay_below_three() -> None:
     assert bool((combiner.weights > 2.9).all())
 
 
-def test_the_gate_asks_for_one_standard_error_by_default() -> None:
-    assert Learned().threshold == 1.0
+def test_the_gate_compares_means_by_default() -> None:
+    assert Learned().threshold == 0.0
     losses = torch.tensor([1.0, -1.0, 0.0])  # a standard error of 1 / √3
-    for t, chosen in ((1.1, "learned"), (0.9, "main only")):
+    for t, chosen in ((0.1, "learned"), (-0.1, "main only")):
         assert gate({"main only": losses + t / 3**0.5, "learned": torch.zeros(3)}).chosen == chosen
 
 

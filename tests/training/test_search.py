@@ -16,7 +16,7 @@ from auxilearn.training import _search as module
 from auxilearn.training._data import rows_of
 from auxilearn.training._evaluate import initial_losses
 from auxilearn.training._folding import Folding
-from auxilearn.training._gate import EQUAL, LEARNED, MAIN_ONLY, calibrated_losses
+from auxilearn.training._gate import LEARNED, MAIN_ONLY, calibrated_losses
 from auxilearn.training._looped import Looped
 from auxilearn.training._search import Search, significance
 from auxilearn.training._vectorised import Vectorised
@@ -67,14 +67,14 @@ def test_a_looped_search_finds_the_same(
 ) -> None:
     found = problem(net(*middle), losses=function)
     one = search(found, combiner=combiner, policy=policy)
-    assert isinstance(one._both, Vectorised)
+    assert isinstance(one._models, Vectorised)
     monkeypatch.setattr(
         module,
         "fleet",
         lambda task, start, size, *_: Looped(task, [deepcopy(start) for _ in range(size)]),
     )
     other = search(found, combiner=combiner, policy=policy)
-    assert isinstance(other._both, Looped)
+    assert isinstance(other._models, Looped)
     for _ in range(7):
         one.step()
         other.step()
@@ -84,12 +84,12 @@ def test_a_looped_search_finds_the_same(
     a, b = one.found(), other.found()
     assert a.path.shape == b.path.shape == (3, 2)
     assert torch.allclose(a.scores, b.scores, rtol=1e-3, atol=1e-6)
-    for name in (MAIN_ONLY, EQUAL, LEARNED):
+    for name in (MAIN_ONLY, LEARNED):
         assert torch.allclose(a.out_of_fold[name], b.out_of_fold[name], rtol=1e-4)
 
 
 def test_the_models_are_those_of_plain_loops() -> None:
-    # Main only, equal, and learned at its start: three candidates, of each a model without the rows of its fold.
+    # Main only, and learned at its start: of each a model without the rows of its fold.
     found = search(warmup=100)
     fold, scale = found._folding.fold, found._scale
     draws = search(warmup=100)
@@ -97,7 +97,7 @@ def test_the_models_are_those_of_plain_loops() -> None:
     for _ in range(5):
         found.step()
     for f in range(FOLDS):
-        for name, auxiliary in ((MAIN_ONLY, 0.0), (EQUAL, 1.0), (LEARNED, 1.0)):
+        for name, auxiliary in ((MAIN_ONLY, 0.0), (LEARNED, 1.0)):
             model = net()
             optimizer = sgd(model.parameters())
             for rows in batches:
@@ -108,9 +108,9 @@ def test_the_models_are_those_of_plain_loops() -> None:
                 optimizer.zero_grad()
                 total.backward()
                 optimizer.step()
-            fleet, offset = {MAIN_ONLY: (found._main, 0), EQUAL: (found._both, 0), LEARNED: (found._both, FOLDS)}[name]
+            fleet = {MAIN_ONLY: found._main, LEARNED: found._models}[name]
             assert fleet is not None
-            for p, q in zip(model.parameters(), fleet.module(offset + f).parameters(), strict=True):
+            for p, q in zip(model.parameters(), fleet.module(f).parameters(), strict=True):
                 assert close(p.detach(), q.detach(), 1e-6)
 
 
@@ -121,7 +121,7 @@ def test_outer_steps_mix_the_hypergradients_of_each_model_alone() -> None:
     rows = found._sampler.draw()
     own = []
     for f in range(FOLDS):
-        model, combiner = found._both.module(FOLDS + f), Linear(2, cap=3.0)
+        model, combiner = found._models.module(f), Linear(2, cap=3.0)
         combiner.weight.theta.data.copy_(found._upper.phi[0][f])
         values = losses(model, tuple(t[rows] for t in data())) / found._scale
         mine = found._folding.fold[rows] == f
@@ -199,7 +199,7 @@ def test_with_a_second_batch_each_model_follows_labels_that_it_trains_on(
         optimizer.zero_grad()
         (main(foreign[0]) + combined(combiner, function, model, foreign[0], scale)).backward()
         optimizer.step()
-        for p, q in zip(model.parameters(), found._both.module(FOLDS + f).parameters(), strict=True):
+        for p, q in zip(model.parameters(), found._models.module(f).parameters(), strict=True):
             assert close(p.detach(), q.detach(), 1e-6)
 
 
@@ -212,7 +212,7 @@ def test_a_label_is_no_outer_target_of_the_row_that_it_judges(monkeypatch: pytes
         def shifted(self: Folding, measured: Any, rows: Tensor, main: int, shift: float = shift) -> Tensor:
             held = true(self, measured, rows, main)
             factor = torch.ones(len(held), dtype=held.dtype)
-            factor[FOLDS + 1 if len(held) > FOLDS else 1] += shift
+            factor[1] += shift
             return held * factor + shift * held.detach()
 
         monkeypatch.setattr(Folding, "held", shifted)
@@ -236,12 +236,12 @@ def test_the_labels_of_a_fold_change_only_what_they_may() -> None:
         each.step()
         found.append(each)
     rows = [phi(each)[0] for each in found]
-    own = [each._both.module(FOLDS + 1).state_dict() for each in found]
+    own = [each._models.module(1).state_dict() for each in found]
     assert torch.equal(rows[0][1], rows[1][1])
     assert all(torch.equal(a, own[1][n]) for n, a in own[0].items())
     for row in (0, 2, 3):
         assert not torch.equal(rows[0][row], rows[1][row])
-    assert not torch.equal(*(each._both.module(FOLDS)[0].weight for each in found))
+    assert not torch.equal(*(each._models.module(0)[0].weight for each in found))
 
 
 def still(phi: Any) -> torch.optim.Optimizer:
@@ -269,18 +269,16 @@ def test_the_auxiliary_losses_of_a_fold_never_reach_its_model(policy: Any, funct
     for _ in range(6):
         one.step()
         other.step()
-        for m in (1, FOLDS + 1):
-            assert same(weights_of(one._both.module(m)), weights_of(other._both.module(m)))
+        assert same(weights_of(one._models.module(1)), weights_of(other._models.module(1)))
         assert same(weights_of(one._main.module(1)), weights_of(other._main.module(1)))
         assert all(torch.equal(p[1], q[1]) for p, q in zip(phi(one), phi(other), strict=True))
         assert torch.equal(one._scores[1], other._scores[1])
     for f in (0, 2):  # the other models do hear of it
-        for m in (f, FOLDS + f):
-            assert not same(weights_of(one._both.module(m)), weights_of(other._both.module(m)))
+        assert not same(weights_of(one._models.module(f)), weights_of(other._models.module(f)))
         assert not torch.equal(one._scores[f], other._scores[f])
     first, second = one.found().out_of_fold, other.found().out_of_fold
     own = one._folding.fold[:LABELS] == 1
-    for name in (MAIN_ONLY, EQUAL, LEARNED):
+    for name in (MAIN_ONLY, LEARNED):
         assert torch.equal(first[name][own], second[name][own])
         assert torch.equal(first[name][~own], second[name][~own]) == (name == MAIN_ONLY)
 
@@ -291,13 +289,9 @@ def test_out_of_fold_losses_are_those_of_the_model_that_did_not_see_the_label() 
         for _ in range(3):
             found.step()
         judged = found.found().out_of_fold
-        for name, (fleet, offset) in {
-            MAIN_ONLY: (found._main, 0),
-            EQUAL: (found._both, 0),
-            LEARNED: (found._both, FOLDS),
-        }.items():
+        for name, fleet in {MAIN_ONLY: found._main, LEARNED: found._models}.items():
             assert fleet is not None
-            models = [fleet.module(offset + f).eval() for f in range(FOLDS)]
+            models = [fleet.module(f).eval() for f in range(FOLDS)]
             x, y, _ = data()
             logits = torch.stack(
                 [models[int(found._folding.fold[i])](x[i : i + 1])[0, :3] for i in range(LABELS)]
@@ -310,7 +304,7 @@ def test_out_of_fold_losses_are_those_of_the_model_that_did_not_see_the_label() 
 def test_without_the_gate_there_are_only_learned_models() -> None:
     found = search(gate=False)
     assert found._main is None
-    assert found._both.size == FOLDS
+    assert found._models.size == FOLDS
     for _ in range(4):
         found.step()
     outcome = found.found()
@@ -324,8 +318,8 @@ def test_each_model_is_clipped_by_itself() -> None:
     found, alone = search(max_grad_norm=1e-3, warmup=100), search(max_grad_norm=1e-3, warmup=100, gate=False)
     found.step()
     alone.step()
-    for f in range(FOLDS):  # the models of equal weights beside them change nothing
-        for p, q in zip(found._both.module(FOLDS + f).parameters(), alone._both.module(f).parameters(), strict=True):
+    for f in range(FOLDS):  # the models beside them change nothing
+        for p, q in zip(found._models.module(f).parameters(), alone._models.module(f).parameters(), strict=True):
             assert torch.allclose(p, q, rtol=1e-9)
 
 
@@ -349,13 +343,13 @@ def test_broken_losses_stop_the_search() -> None:
     found = search(problem(losses=breaking))
     for _ in range(3):
         found.step()
-    before, state = phi(found), deepcopy(found._both.state_dict())
+    before, state = phi(found), deepcopy(found._models.state_dict())
     broken.append(True)
     with pytest.raises(InputError, match=r"Every loss must be finite\. NaN or infinite: `main`"):
         found.step()
     assert found.number == 3
     assert same(before, phi(found))
-    assert all(torch.equal(t, state[n]) for n, t in found._both.state_dict().items())
+    assert all(torch.equal(t, state[n]) for n, t in found._models.state_dict().items())
 
 
 def test_the_weights_are_those_of_the_last_outer_step() -> None:
@@ -379,7 +373,7 @@ def test_it_goes_on_where_it_stood() -> None:
             each.step()
     a, b = one.state_dict(), other.state_dict()
     assert str(a["upper"]) == str(b["upper"])
-    assert all(torch.equal(t, b["both"][n]) for n, t in a["both"].items())
+    assert all(torch.equal(t, b["models"][n]) for n, t in a["models"].items())
     assert all(torch.equal(t, b["main"][n]) for n, t in a["main"].items())
     assert torch.equal(one.means, other.means)
     assert torch.equal(one.found().scores, other.found().scores)

@@ -14,7 +14,7 @@ from auxilearn.errors import InputError, SecondOrderError
 from auxilearn.solvers import Neumann
 from auxilearn.training import Callback, CrossFit, HeldOut, Learned, SecondBatch, Trainer
 from auxilearn.training import _trainer as module
-from auxilearn.training._gate import EQUAL, LEARNED, MAIN_ONLY, Verdict
+from auxilearn.training._gate import LEARNED, MAIN_ONLY, Verdict
 from auxilearn.weighting import DWA, FAMO, GCS, AutoLambda, Equal, GradNorm, MainOnly, Uncertainty
 from training.tiny import (
     LABELS,
@@ -145,11 +145,11 @@ def test_learning_helps_where_something_helps() -> None:
 
 
 @pytest.mark.parametrize("outer", ["cross-fit", "second batch"])
-@pytest.mark.parametrize("chosen", [MAIN_ONLY, EQUAL, LEARNED])
+@pytest.mark.parametrize("chosen", [MAIN_ONLY, LEARNED])
 def test_the_gate_decides_what_the_final_model_descends(
     chosen: str, outer: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    verdict = Verdict(chosen, {EQUAL: 1.0, LEARNED: 2.0}, {})
+    verdict = Verdict(chosen, {LEARNED: 2.0}, {})
     monkeypatch.setattr(module, "gate", lambda *_, **__: verdict)
     with caplog.at_level(logging.INFO, "auxilearn"):
         fit = Trainer(problem(), learned(**OUTERS[outer]), training()).fit()
@@ -160,8 +160,7 @@ def test_the_gate_decides_what_the_final_model_descends(
     if chosen == LEARNED:
         assert fit.combiner is not None
     else:
-        rule = MainOnly() if chosen == MAIN_ONLY else Equal(normalise=True)
-        plain = Trainer(problem(), rule, training()).fit()
+        plain = Trainer(problem(), MainOnly(), training()).fit()
         assert fit.combiner is None
         assert fit.weights == plain.weights
         assert same(weights_of(fit.model), weights_of(plain.model))

@@ -32,7 +32,7 @@ what it found.
 >>> fit = Trainer(problem, training=Training(steps=60)).fit()
 >>> sorted(fit.weights)
 ['class', 'noise', 'scores']
->>> fit.verdict.chosen in {"main only", "equal", "learned"}
+>>> fit.verdict.chosen in {"main only", "learned"}
 True
 >>> fit.model(x).shape  # trained, and in evaluation mode
 torch.Size([300, 7])

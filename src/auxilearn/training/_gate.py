@@ -12,7 +12,7 @@ from auxilearn._checks import explain
 from auxilearn.errors import InputError
 
 _GUESS = 0.1
-MAIN_ONLY, EQUAL, LEARNED = "main only", "equal", "learned"
+MAIN_ONLY, LEARNED = "main only", "learned"
 
 
 @final
@@ -37,8 +37,8 @@ class Verdict:
         return f"The gate chose {self.chosen} weights. Against main only: {evidence}."
 
 
-def gate(losses: Mapping[str, Tensor], *, threshold: float = 1.0) -> Verdict:
-    """Choose the candidate of the lowest loss among those that are significantly better than the first.
+def gate(losses: Mapping[str, Tensor], *, threshold: float = 0.0) -> Verdict:
+    """Choose the candidate of the lowest loss among those that are better than the first by so many standard errors.
 
     Args:
         losses: Out-of-fold losses of the same samples by candidate, each (N,); the first is the fall-back, main only.

@@ -115,10 +115,12 @@ class Learned:
         outer: Where the outer loss comes from.
         refit: Whether a fresh model is trained on all main labels with the combiner that was found, averaged over time;
             without it the model of the search is the result. Not for ``SecondBatch``, which holds no label out.
-        gate: Whether out-of-fold losses decide between the main loss alone, equal weights and the learned combiner. Not
-            for ``HeldOut``, whose held-out labels are too few to decide on.
-        threshold: How many standard errors better than the main loss alone a candidate must be to be chosen. With a
-            few dozen labels a standard error is large; 2 asks for more than they can say.
+        gate: Whether out-of-fold losses decide between the main loss alone and the learned combiner. Not for
+            ``HeldOut``, whose held-out labels are too few to decide on.
+        threshold: By how many standard errors the learned combiner must be better than the main loss alone. Useless
+            losses do harm even when they are learned to weigh little, so that 0 tells them from useful ones: of 80
+            problems with useless losses one passed, at 0 and at 0.5. With 50 labels a threshold of 1 rejected one in
+            eight gains of ten points.
         every: Inner steps between two outer ones.
         warmup: Inner steps before the first outer one.
         optimizer: A function of the combiner's parameters that builds the outer optimizer.
@@ -144,7 +146,7 @@ class Learned:
     outer: OuterPolicy = field(default_factory=SecondBatch)
     refit: bool = True
     gate: bool = True
-    threshold: float = 1.0
+    threshold: float = 0.0
     every: int = 10
     warmup: int = 50
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = OuterAdam

@@ -13,7 +13,7 @@ from auxilearn.training._data import Rows
 from auxilearn.training._descent import Descent
 from auxilearn.training._fleet import Fleet
 from auxilearn.training._folding import folding_of, out_of_fold
-from auxilearn.training._gate import EQUAL, LEARNED, MAIN_ONLY
+from auxilearn.training._gate import LEARNED, MAIN_ONLY
 from auxilearn.training._learned import CrossFit, Learned, SecondBatch
 from auxilearn.training._problem import Measured, Problem
 from auxilearn.training._returned import refuse_broken
@@ -45,7 +45,9 @@ class Found:
 
 @final
 class Search(Course):
-    """Train the models of all folds and candidates at once, and move the combiner against the held-out losses.
+    """Train the models of all folds at once, and move the combiner against the outer losses.
+
+    With the gate, as many models beside them train on the main loss alone.
 
     Args:
         problem: The problem.
@@ -74,12 +76,11 @@ class Search(Course):
         self._outer_sampler = Sampler(rows.labelled, rows.others[:0], batch_size=size, seed=training.seed + 1)
         self._second = not self._held_out and len(rows.labelled) > size
         self.number = 0
-        self._equal = self.folds if learned.gate else 0  # how many models have equal weights; they come first
-        self._both = self._fleet(start, first, self._equal + self.folds)
+        self._models = self._fleet(start, first, self.folds)
         self._main = self._fleet(start, first[rows.has_label[first]], self.folds) if learned.gate else None
         self._descents = [
             Descent(part.params, training, self._device, clip=part.clip)
-            for part in (self._both, self._main)
+            for part in (self._models, self._main)
             if part is not None
         ]
         self._upper = Upper(learned, len(self._auxiliary), self.folds, self._device, shared=self._held_out)
@@ -103,21 +104,19 @@ class Search(Course):
         batches = [self._sampler.draw() for _ in range(self._training.accumulate)]
         if self._learned.due(self.number):
             self._outer_step(batches[0])
-        both, *main = self._descents
-        both.step([lambda rows=rows: self._total(rows) for rows in batches])
+        models, *main = self._descents
+        models.step([lambda rows=rows: self._total(rows) for rows in batches])
         for descent in main:
             descent.step([lambda rows=rows: self._main_total(rows) for rows in batches])
         self.number += 1
 
     def _total(self, rows: Tensor) -> Tensor:
         with self._descents[0].autocast():
-            measured = self._measured(self._both, rows)
+            measured = self._measured(self._models, rows)
         self.means = measured.means()[-1].detach() * self._scale
         seen = self._folding.seen(measured, rows)
-        means = seen.means()
-        total = means[:, self._problem.main].sum() + means[: self._equal, self._auxiliary].sum()
         inputs, factor = self._inputs(seen)
-        return total + (self._upper.combine(inputs) * factor).sum()
+        return seen.means()[:, self._problem.main].sum() + (self._upper.combine(inputs) * factor).sum()
 
     def _main_total(self, rows: Tensor) -> Tensor:
         assert self._main is not None
@@ -128,20 +127,20 @@ class Search(Course):
 
     def _outer_step(self, rows: Tensor) -> None:
         second = self._outer_sampler.draw() if self._second else rows
-        with self._both.second_order():
-            measured = self._measured(self._both, rows)
-            outer = self._measured(self._both, second) if self._second else measured
+        with self._models.second_order():
+            measured = self._measured(self._models, rows)
+            outer = self._measured(self._models, second) if self._second else measured
         factors = torch.ones_like(self._scores).requires_grad_()
-        main, learned = self._problem.main, slice(self._equal, None)
+        main = self._problem.main
         seen = self._folding.seen(measured, rows)
         inputs, factor = self._inputs(seen)
         combined = factor * self._upper.combine(inputs * (factors[:, None] if inputs.dim() == 3 else factors))
-        train = seen.means()[learned, main].sum() + combined.sum()
+        train = seen.means()[:, main].sum() + combined.sum()
         if self._held_out:
             target = self._folding.held(measured, rows, main)
         else:
             target = self._folding.seen(outer, second).means()[:, main]
-        _, scores = self._upper.step(train, target[learned].sum(), self._both.params, factors)
+        _, scores = self._upper.step(train, target.sum(), self._models.params, factors)
         self._path.append(self._upper.weights(inputs[0]))
         self._scores += scores
         due = (self._training.steps - self._learned.warmup) / self._learned.every
@@ -154,13 +153,13 @@ class Search(Course):
         return measured.over(self._scale)
 
     def _inputs(self, seen: Measured) -> tuple[Tensor, Tensor]:
-        # What the combiner reads, of the learned models: means, or the rows that have an auxiliary loss. There the
+        # What the combiner reads: means, or the rows that have an auxiliary loss. There the
         # models see different rows, but must be of one shape: a row that one does not see is zero, and pulls at
         # nothing; the factor turns the mean over all rows into that over its own.
         if not self._upper.reads_samples:
-            means = seen.means()[self._equal :, self._auxiliary]
+            means = seen.means()[:, self._auxiliary]
             return means, means.new_ones(len(means))
-        values, there = (part[self._equal :, :, self._auxiliary] for part in (seen.values, seen.present))
+        values, there = (part[..., self._auxiliary] for part in (seen.values, seen.present))
         having = there.any(2)  # (F, B)
         some = having.any(0)
         return values[:, some], some.sum() / having.sum(1).clamp(min=1).to(values)
@@ -176,13 +175,12 @@ class Search(Course):
         return Found(self._upper.combiner(), path, scores, self._out_of_fold(), self._upper.trouble())
 
     def _out_of_fold(self) -> dict[str, Tensor]:
-        if self._main is None:
-            return dict(zip([LEARNED], self._judged(self._both, [0]), strict=True))
-        (main,), (equal, learned) = self._judged(self._main, [0]), self._judged(self._both, [0, self._equal])
-        return {MAIN_ONLY: main, EQUAL: equal, LEARNED: learned}
-
-    def _judged(self, models: Fleet, firsts: list[int]) -> Tensor:
-        return out_of_fold(self._problem, self._rows, self._folding, models, torch.tensor(firsts))
+        candidates = {LEARNED: self._models} if self._main is None else {MAIN_ONLY: self._main, LEARNED: self._models}
+        only = torch.zeros(1, dtype=torch.long)
+        return {
+            name: out_of_fold(self._problem, self._rows, self._folding, models, only)[0]
+            for name, models in candidates.items()
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything needed to go on exactly.
@@ -192,7 +190,7 @@ class Search(Course):
         """
         return {
             "number": self.number,
-            "both": self._both.state_dict(),
+            "models": self._models.state_dict(),
             "main": None if self._main is None else self._main.state_dict(),
             "descents": [descent.state_dict() for descent in self._descents],
             "upper": self._upper.state_dict(),
@@ -209,7 +207,7 @@ class Search(Course):
             state: What :meth:`state_dict` returned.
         """
         self.number = int(state["number"])
-        self._both.load_state_dict(state["both"])
+        self._models.load_state_dict(state["models"])
         if self._main is not None:
             self._main.load_state_dict(state["main"])
         for descent, part in zip(self._descents, state["descents"], strict=True):

@@ -3,11 +3,9 @@
 import logging
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, cast, final
+from typing import final
 
-import torch
 from torch import Tensor, nn
 
 from auxilearn import _checks
@@ -17,15 +15,13 @@ from auxilearn.errors import InputError
 from auxilearn.solvers import SolveReport
 from auxilearn.training._arguments import check_kinds, checked_method
 from auxilearn.training._callbacks import Callback
-from auxilearn.training._checkpoint import Checkpoint
 from auxilearn.training._course import Course
 from auxilearn.training._data import rows_of, to_device
 from auxilearn.training._evaluate import initial_losses, main_labels, main_losses
 from auxilearn.training._fit import Fit, Record
 from auxilearn.training._folds import folds_of, parts_of
-from auxilearn.training._gate import EQUAL, LEARNED, MAIN_ONLY, Verdict, gate
+from auxilearn.training._gate import LEARNED, MAIN_ONLY, Verdict, gate
 from auxilearn.training._interrupt import interrupts_between_steps
-from auxilearn.training._key import key_of, name_of
 from auxilearn.training._learned import CrossFit, HeldOut, Learned, SecondBatch
 from auxilearn.training._monitor import collapse, overfitting
 from auxilearn.training._objective import Combined, Objective, Weighted
@@ -33,11 +29,11 @@ from auxilearn.training._problem import Batch, Problem, by_name
 from auxilearn.training._run import Run
 from auxilearn.training._search import Found, Search, significance
 from auxilearn.training._settings import Training
+from auxilearn.training._snapshot import Phase, Snapshot, Snapshots
 from auxilearn.training._upper import Upper
-from auxilearn.weighting import Equal, MainOnly, Weighting
+from auxilearn.weighting import MainOnly, Weighting
 
 _log = logging.getLogger("auxilearn")
-Phase = Literal["search", "train"]
 _RECORD_EVERY = 10
 
 
@@ -66,6 +62,7 @@ class Trainer:
         InputError: If the data, the losses or the settings break a rule; nothing was trained or written then.
 
     Example:
+        >>> import torch
         >>> _ = torch.manual_seed(0)
         >>> x = torch.randn(60, 4)
         >>> y = torch.stack([x[:, 0], x[:, 0] + 0.1 * x[:, 1], x[:, 3].cos()], 1)
@@ -103,8 +100,10 @@ class Trainer:
         if isinstance(self._method, Learned) and not self._auxiliary:
             rule = "`Learned` needs at least one auxiliary loss."
             raise InputError(explain(rule, "There is the main loss alone.", "Add a column, or use `MainOnly()`."))
+        self._snapshots = Snapshots(folder, self._start, self._scale, self._callbacks)
         self._reset()
-        self._checkpoint = None if folder is None else Checkpoint(Path(folder), self._key())
+        settings = [self._training, self._method, self._run.settings]
+        self._snapshots.identify(problem, self._rows, self._names, settings)
 
     def _reset(self) -> None:
         self._courses: dict[Phase, Course] = {}
@@ -113,6 +112,7 @@ class Trainer:
         self.history: list[Record] = []
         self.phase: Phase = "train"
         self.stop = False
+        self._snapshots.mark("built")
         self._run = self._first_run()
         self._fresh = True
 
@@ -141,16 +141,13 @@ class Trainer:
                 another run.
         """
         self._refuse_no_outer_step()
-        state = None if self._checkpoint is None else self._checkpoint.load()
-        if state is not None:
-            self._start.load_state_dict(state["start"])
-            self._scale.copy_(state["scale"])
+        state = self._snapshots.last()
         if state is not None or not self._fresh or self._run.number:
             self._reset()
         self._fresh = False
+        self._snapshots.mark("begun")
         if state is not None:
-            self.history = [Record(**record) for record in state["history"]]
-            self._ended = list(state["ended"])
+            self.history, self._ended = state.records(), list(state.ended)
         try:
             found, verdict = self._searched(state)
             self._go("train", self._run, state)
@@ -166,7 +163,7 @@ class Trainer:
             finding = f"It is {method.warmup}, and there are {steps} steps."
             raise InputError(explain(rule, finding, "Train for longer, or pass `Learned(warmup=...)`."))
 
-    def _searched(self, state: dict[str, Any] | None) -> tuple[Found | None, Verdict | None]:
+    def _searched(self, state: Snapshot | None) -> tuple[Found | None, Verdict | None]:
         method = self._method
         if not isinstance(method, Learned):
             return None, None
@@ -190,12 +187,10 @@ class Trainer:
             self._say(str(verdict), loud=verdict.chosen == MAIN_ONLY)
         return found, verdict
 
-    def _go(self, phase: Phase, course: Course, state: dict[str, Any] | None) -> None:
+    def _go(self, phase: Phase, course: Course, state: Snapshot | None) -> None:
         self.phase, self.stop, self._courses[phase] = phase, False, course
-        if state is not None and phase in state["courses"]:
-            course.load_state_dict(state["courses"][phase])
-            if state["phase"] == phase:
-                self._recall(state)
+        if state is not None and phase in state.courses:
+            self.stop = state.restore(phase, course, self._callbacks)
         else:
             self._save()
         if phase in self._ended:
@@ -222,6 +217,9 @@ class Trainer:
                 raise
             self._ended.append(phase)
             self._save()
+
+    def _save(self) -> None:
+        self._snapshots.take(self.phase, self._courses, self._ended, self.history, stop=self.stop)
 
     def _finished(self, found: Found | None, verdict: Verdict | None) -> Fit:
         if self._run.learns:  # no model was trained after it
@@ -317,10 +315,9 @@ class Trainer:
         return deepcopy(self._start)
 
     def _objective_of(self, verdict: Verdict | None, combiner: LossCombiner) -> Objective:
-        chosen = LEARNED if verdict is None else verdict.chosen
-        if chosen == LEARNED:
-            return Combined(combiner, self._scale, main=self._problem.main)
-        return self._weighted({MAIN_ONLY: MainOnly(), EQUAL: Equal(normalise=True)}[chosen])
+        if verdict is not None and verdict.chosen == MAIN_ONLY:
+            return self._weighted(MainOnly())
+        return Combined(combiner, self._scale, main=self._problem.main)
 
     def _weighted(self, weighting: Weighting) -> Weighted:
         return Weighted(weighting, self._scale, main=self._problem.main, steps=self._training.steps)
@@ -345,40 +342,3 @@ class Trainer:
         course = self._courses[self.phase]
         losses, weights = by_name(self._names, course.means), by_name(self._names, course.weights)
         return Record(self.phase, course.number, losses, weights)
-
-    # --------------------------------------------------------------------------------------------- checkpoints
-
-    def _key(self) -> str:
-        # What can be compared of a run: settings and shapes. Functions are compared by name.
-        problem, rows = self._problem, self._rows
-        data = [rows.size, rows.batch_size, cast("list[int]", rows.labelled.tolist())]
-        task = [self._names, problem.main, name_of(problem.losses), problem.logits is None]
-        return key_of([self._training, self._method, data, task, self._run.settings])
-
-    def _save(self) -> None:
-        if self._checkpoint is not None:
-            self._checkpoint.save(
-                {
-                    "phase": self.phase,
-                    "ended": list(self._ended),
-                    "stop": self.stop,
-                    "start": self._start.state_dict(),
-                    "scale": self._scale,
-                    "history": [asdict(record) for record in self.history],
-                    "courses": {phase: course.state_dict() for phase, course in self._courses.items()},
-                    "callbacks": [(type(callback).__name__, callback.state_dict()) for callback in self._callbacks],
-                    "random": torch.get_rng_state(),
-                    "random on GPUs": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-                }
-            )
-
-    def _recall(self, state: dict[str, Any]) -> None:
-        self.stop = bool(state["stop"])
-        kept = list(state["callbacks"])
-        for callback in self._callbacks:  # those that were not there before start anew
-            own = next((i for i, (name, _) in enumerate(kept) if name == type(callback).__name__), None)
-            if own is not None:
-                callback.load_state_dict(kept.pop(own)[1])
-        torch.set_rng_state(state["random"])
-        if torch.cuda.is_available() and len(state["random on GPUs"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["random on GPUs"])

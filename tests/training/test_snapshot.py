@@ -1,5 +1,6 @@
 """A run that was interrupted ends, bit for bit, as one that was not."""
 
+import random
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -170,6 +171,37 @@ def test_callbacks_may_come_and_go(tmp_path: Path) -> None:
     assert same_fit(whole, Trainer(problem(unseeded), Equal(), settings(), callbacks=[stopping], folder=tmp_path).fit())
 
 
+def augmented(flip: Callable[[], bool], noise: Callable[[], float]) -> Callable[[nn.Module, Any], Tensor]:
+    """Return losses that turn half of the batches around, and shift some."""
+
+    def drawing(model: nn.Module, batch: Any) -> Tensor:
+        x, y, targets = batch
+        return losses(model, (-x if flip() else x, y, targets)) * (1.0 + noise())
+
+    return drawing
+
+
+@pytest.mark.parametrize("name", ["cross-fit", "held out", "second batch", "fast", "equal"])
+def test_losses_may_draw_from_other_generators(name: str, tmp_path: Path) -> None:
+    np = pytest.importorskip("numpy")
+    draws: dict[str, tuple[Callable[[], bool], Callable[[], float]]] = {
+        # Whether the models of a search can be vectorised is tried out, and hangs upon what is drawn then.
+        "the fleet hangs on it": (lambda: random.random() < 0.5, lambda: 0.0),
+        "both": (lambda: random.random() < 0.5, lambda: float(np.random.rand())),
+    }
+    points = [("search", 3), ("search", 8), ("train", 4)] if name in SEARCHES else [("train", 4), ("train", 7)]
+    for case, (flip, noise) in draws.items():
+        found = problem(unseeded, losses=augmented(flip, noise))
+        random.seed(1)
+        np.random.seed(1)
+        whole = run(None, METHODS[name](), problem=found)
+        after = random.random(), np.random.rand()
+        random.seed(1)
+        np.random.seed(1)
+        assert equal(whole, interrupted(tmp_path / case, METHODS[name], points, problem=found)), case
+        assert after == (random.random(), np.random.rand())
+
+
 def test_half_precision_goes_on(tmp_path: Path) -> None:
     def build() -> nn.Module:
         return unseeded().float()
@@ -250,6 +282,20 @@ def test_another_combiner_or_outer_optimizer_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match="other settings"):
             Trainer(problem(), build(**changes), training(), folder=tmp_path).fit()
+
+
+def test_a_state_that_does_not_fit_the_code_is_refused(tmp_path: Path) -> None:
+    def looking(model: nn.Module, batch: Any) -> Tensor:  # such losses cannot be vectorised
+        found = losses(model, batch)
+        return found * 2 if found.mean().item() > 1e9 else found
+
+    looking.__qualname__ = "losses"
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(problem(), learned(), training(), callbacks=[Interrupting("search", 3)], folder=tmp_path).fit()
+    content = (tmp_path / "checkpoint.pt").read_bytes()
+    with pytest.raises(InputError, match=r"goes on only with the code.*does not fit.*or choose another folder"):
+        Trainer(problem(losses=looking), learned(), training(), folder=tmp_path).fit()
+    assert (tmp_path / "checkpoint.pt").read_bytes() == content
 
 
 def test_no_folder_is_made_before_training(tmp_path: Path) -> None:
