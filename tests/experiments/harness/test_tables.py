@@ -4,7 +4,6 @@ from rich.console import Console
 
 from auxilearn.experiments.harness._compare import compare
 from auxilearn.experiments.harness._experiment import Cell, Result
-from auxilearn.experiments.harness._goals import GOALS, goals_table
 from auxilearn.experiments.harness._tables import cell_markdown, markdown_table, terminal_table
 
 CELL = Cell(
@@ -52,13 +51,3 @@ def test_digits_follow_the_standard_errors() -> None:
     assert "0.8005 ± 0.0002" in markdown_table(compare(CELL, small, "ours"))
     same = {name: {s: Result(50.0, 1.0, {}) for s in range(2)} for name in ("main only", "ours")}
     assert "| 50.0 ± 0.0 | 0 | 1.000 |" in markdown_table(compare(CELL, same, "ours"))
-
-
-def test_goals_are_measured_from_comparisons() -> None:
-    assert goals_table({}).count("not measured yet") == len(GOALS)
-    text = goals_table({"annotators": [compare(CELL, TABLE, "ours")]})
-    assert "1 of 1 cells | yes |" in text
-    assert "below in 0 of 1 cells | yes |" in text
-    assert "+15.5 ± 1.1 in the cell of the smallest gain | yes |" in text
-    worse = {"main only": TABLE["ours"], "ours": TABLE["main only"]}
-    assert goals_table({"annotators": [compare(CELL, worse, "ours")]}).count("**no**") == 3

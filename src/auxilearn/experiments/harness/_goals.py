@@ -3,8 +3,11 @@
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
+import torch
+
+from auxilearn.experiments.harness._auc import auc
 from auxilearn.experiments.harness._compare import Comparison, summary
 
 Findings = Mapping[str, list[Comparison]]
@@ -106,16 +109,42 @@ def _near_oracle(findings: Findings) -> tuple[str, bool] | None:
 
 
 def _ranks(findings: Findings) -> tuple[str, bool] | None:
-    values: dict[str, float] = {}
+    words: list[str] = []
+    least = 1.0
     for name in ("annotators", "harmful", "label-noise"):
         for found in findings.get(name, []):
-            aucs = [result.details.get("auc") for result in found.results.get(found.ours, {}).values()]
-            known = [float(a) for a in aucs if a is not None]
-            if known:
-                values[f"{name}, {found.cell.name}"] = statistics.fmean(known)
-    if not values:
-        return None
-    return "; ".join(f"{name}: {value:.2f}" for name, value in values.items()), min(values.values()) >= 0.95
+            details = [result.details for result in found.results.get(found.ours, {}).values()]
+            known = [float(d["auc"]) for d in details if d.get("auc") is not None]
+            if not known:
+                continue
+            over_others = statistics.fmean(known)
+            harmful = [value for d in details if (value := _over_harmful(d)) is not None]
+            value = statistics.fmean(harmful) if harmful else over_others
+            beside = f" ({over_others:.2f} with useless ones among the others)" if harmful else ""
+            words.append(f"{name}, {found.cell.name}: {value:.2f}{beside}")
+            least = min(least, value)
+    return ("; ".join(words), least >= 0.95) if words else None
+
+
+def _over_harmful(details: Mapping[str, Any]) -> float | None:
+    # How well usefulness tells losses that help from those that are made to mislead, the useless left out.
+    kinds = [kind for kind in details["kinds"] if kind != "main"]
+    helps = [kind in ("good", "attribute") for kind in kinds]
+    judged = [h or kind in ("adversarial", "misleading") for h, kind in zip(helps, kinds, strict=True)]
+    scores, positive = torch.tensor(details["usefulness"])[judged], torch.tensor(helps)[judged]
+    return auc(scores, positive) if positive.any() and not positive.all() else None
+
+
+def _search(findings: Findings) -> tuple[str, bool] | None:
+    words: list[str] = []
+    met = True
+    for name in ("annotators", "harmful"):
+        for found in findings.get(name, []):
+            for line in found.lines:
+                if line.method == "random search" and line.difference is not None:
+                    words.append(f"{name}, {found.cell.name}: {line.difference}")
+                    met = met and line.difference.beyond
+    return ("; ".join(words), met) if words else None
 
 
 def _cleaning(findings: Findings) -> tuple[str, bool] | None:
@@ -188,8 +217,13 @@ GOALS: tuple[Goal, ...] = (
     ),
     Goal("`hyper-cleaning`: share of the gap from clean only to the oracle", "at least a half in every cell", _gap),
     Goal("`harmful` at the strongest harm", "within one s.e. of the oracle", _near_oracle),
-    Goal("usefulness ranks helpful over other losses (AUC, a mean over seeds)", "at least 0.95", _ranks),
+    Goal("usefulness ranks helpful over harmful losses (AUC, a mean over seeds)", "at least 0.95", _ranks),
     Goal("processor time of the fast policy, in plain runs on all losses", "at most 2 ×", _cost("ours, fast", 2.0)),
     Goal("the same of the full policy", "at most 8 ×", _cost("ours", 8.0)),
+    Goal(
+        "ours − random search over weights, which trains fourteen models at once",
+        "beyond the interval in every cell of annotators and harmful",
+        _search,
+    ),
 )
 """All goals, in the order of the page."""
