@@ -16,7 +16,7 @@ BIN := .venv/bin
 	$(BIN)/python -m pip install --quiet --editable '.[experiments,data,tensorboard,docs,dev]'
 	touch $@
 
-demo: .venv/.demo  ## learn to weight 24 auxiliary losses on MNIST-5k, against six other methods
+demo: .venv/.demo  ## learn to weight 24 auxiliary losses on MNIST-5k, against seven other methods
 	$(BIN)/auxilearn demo
 
 test: .venv/.dev  ## run every test and doctest, and measure branch coverage

@@ -50,8 +50,9 @@ class Checkpoint:
         finally:
             partial.unlink(missing_ok=True)
             if not self._file.exists():
-                for place in missing:  # nothing was saved, so no folder is left either
-                    place.rmdir()
+                with suppress(OSError):
+                    for place in missing:  # nothing was saved, so no folder is left either
+                        place.rmdir()
 
     def load(self, key: str) -> dict[str, Any] | None:
         """Read the saved state.
