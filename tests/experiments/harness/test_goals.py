@@ -38,3 +38,11 @@ def test_random_search_is_compared() -> None:
     table = {**TABLE, "random search": TABLE["main only"]}
     text = goals_table({"annotators": [compare(CELL, table, "ours")]})
     assert "annotators, a: +15.5 ± 1.1 | yes |" in text
+
+
+def test_what_was_tried_stands_under_what_is_not_met() -> None:
+    worse = {"main only": TABLE["ours"], "ours": TABLE["main only"]}
+    text = goals_table({"annotators": [compare(CELL, worse, "ours")]})
+    assert text.count("Tried where it is not met") == 1
+    assert "Outer steps of 0.1" in text.partition("Tried where it is not met")[2]
+    assert "Tried" not in goals_table({"annotators": [compare(CELL, TABLE, "ours")]})

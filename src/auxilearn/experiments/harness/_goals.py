@@ -26,11 +26,13 @@ class Goal:
         what: What is measured.
         aim: What it has to be.
         measure: From all comparisons, what was found, and whether it meets the aim; None while it cannot be said.
+        tried: What was tried besides, for a goal that may not be met.
     """
 
     what: str
     aim: str
     measure: Callable[[Findings], tuple[str, bool] | None]
+    tried: str = ""
 
 
 def goals_table(findings: Findings) -> str:
@@ -40,12 +42,17 @@ def goals_table(findings: Findings) -> str:
         findings: The comparisons.
 
     Returns:
-        A table in Markdown.
+        A table in Markdown, and what was tried where a goal is not met.
     """
     lines = ["| what | aim | found | met |", "|---|---|---|---|"]
+    tried: list[str] = []
     for goal in GOALS:
         text, met = goal.measure(findings) or ("not measured yet", None)
         lines.append(f"| {goal.what} | {goal.aim} | {text} | {'–' if met is None else 'yes' if met else '**no**'} |")
+        if met is False and goal.tried:
+            tried.append(f"* {goal.what}: {goal.tried}")
+    if tried:
+        lines += ["", "Tried where it is not met, on seeds from 100 on:", "", *tried]
     return "\n".join(lines)
 
 
@@ -196,6 +203,9 @@ GOALS: tuple[Goal, ...] = (
         f"cells of {', '.join(OVERALL)}: ours against the best of all baselines",
         "best, or within one s.e. of it, in at least 80 %",
         _best_in_most,
+        "where annotators guess, a little of their labels smooths the others', so that rules which lower weights "
+        "slowly gain. Outer steps of 0.1 instead of 0.3 bring annotators from 96.5 to 97.3, and take harmful, at its "
+        "strongest, from 93.4 to 88.7; a pull of every weight towards its start does the same.",
     ),
     Goal(
         "the same cells: ours against the best of main only, equal, and equal normalised",
@@ -215,9 +225,25 @@ GOALS: tuple[Goal, ...] = (
         "beyond the interval in every cell",
         _cleaning,
     ),
-    Goal("`hyper-cleaning`: share of the gap from clean only to the oracle", "at least a half in every cell", _gap),
-    Goal("`harmful` at the strongest harm", "within one s.e. of the oracle", _near_oracle),
-    Goal("usefulness ranks helpful over harmful losses (AUC, a mean over seeds)", "at least 0.95", _ranks),
+    Goal(
+        "`hyper-cleaning`: share of the gap from clean only to the oracle",
+        "at least a half in every cell",
+        _gap,
+        "the original's weight for each sample, and other starts of the five numbers, are rows of the experiment.",
+    ),
+    Goal(
+        "`harmful` at the strongest harm",
+        "within one s.e. of the oracle",
+        _near_oracle,
+        "a last training with the weights that the folds found, fixed or as a start, made no difference.",
+    ),
+    Goal(
+        "usefulness ranks helpful over harmful losses (AUC, a mean over seeds)",
+        "at least 0.95",
+        _ranks,
+        "the mean over folds instead of t, moderated t and medians differ by less than 0.02 in harmful; on a hundred "
+        "noisy sources t is far better than a mean (0.96 against 0.65).",
+    ),
     Goal("processor time of the fast policy, in plain runs on all losses", "at most 2 ×", _cost("ours, fast", 2.0)),
     Goal("the same of the full policy", "at most 8 ×", _cost("ours", 8.0)),
     Goal(
