@@ -87,6 +87,14 @@ def test_a_gradient_that_is_not_finite_moves_nothing() -> None:
     assert not step.state_dict()["optimizer"]["state"]
 
 
+def test_a_loss_without_a_graph_moves_nothing() -> None:
+    w = weight()
+    before = w.detach().clone()
+    with pytest.raises(InputError, match=r"must depend on the weights\. They have no graph\. Remove `\.detach"):
+        descent(w).step([lambda: square(w).detach()])
+    assert torch.equal(w, before)
+
+
 def test_it_goes_on_where_it_stood() -> None:
     settings = {
         "optimizer": lambda p: torch.optim.Adam(p, lr=0.1),
@@ -113,6 +121,7 @@ def test_it_goes_on_where_it_stood() -> None:
         ({"optimizer": lambda p: None}, "It built a `NoneType`"),
         ({"optimizer": lambda p: torch.optim.LBFGS(p)}, "It built a `LBFGS`"),
         ({"optimizer": lambda p: torch.optim.SparseAdam(p)}, "It built a `SparseAdam`"),
+        ({"optimizer": lambda p: torch.optim.SGD([weight()], lr=0.1)}, "It holds none of them"),
         ({"scheduler": lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o)}, "It built a `ReduceLROnPlateau`"),
         ({"scheduler": lambda o: 3}, "It built a `int`"),
     ],

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from auxilearn.errors import InputError
+from auxilearn.training import Learned, Trainer, Training
 from auxilearn.training._data import rows_of
 from auxilearn.training._evaluate import initial_losses, main_labels, main_losses
 from training.tiny import LABELS, data, losses, masked, net, problem, weights_of
@@ -96,3 +97,15 @@ def test_main_losses_and_labels() -> None:
     assert labels is not None
     assert torch.equal(labels, data()[1][:LABELS])
     assert main_labels(problem(logits=None), rows_of(found), model) is None
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_a_class_without_a_logit_is_found_before_training(shift: int) -> None:
+    def shifted(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        return model(batch[0])[:, :3], batch[1] + shift
+
+    found = problem(logits=shifted)
+    with pytest.raises(InputError, match=r"must return classes from 0 to 2.*They range from"):
+        main_labels(found, rows_of(found), net())
+    with pytest.raises(InputError, match="must return classes from 0 to 2"):
+        Trainer(found, Learned(warmup=2, every=2), Training(steps=10)).fit()

@@ -33,6 +33,8 @@ def test_a_module_is_copied_and_a_function_is_called() -> None:
     [
         (3, "It is a `int`."),
         (lambda: 3, "It returned a `int`."),
+        (nn.Linear, "there is a missing a required argument: 'in_features'."),
+        (lambda width: nn.Linear(width, 2), "there is a missing a required argument: 'width'."),
         (nn.ReLU(), "It has none."),
         (nn.Linear(2, 2).requires_grad_(False), "It has none."),
     ],
@@ -50,6 +52,7 @@ def test_names_are_made_up_or_as_many_as_the_losses_and_different() -> None:
         (("a", "b", "a"), "`a` is there twice"),
         ("abc", "They are 'abc'"),
         ((1, 2, 3), "They are"),
+        (3, "They are 3"),
     ]:
         with pytest.raises(InputError, match=finding):
             problem(names=names).named(3)
@@ -70,6 +73,12 @@ def test_units_are_at_least_single_precision() -> None:
         found = Measured(torch.ones(1, 1, dtype=dtype), torch.ones(1, 1, dtype=torch.bool)).over(scale).values
         assert found.dtype == max(dtype, torch.float32, key=lambda d: d.itemsize)
         assert found.item() == 0.5
+
+
+def test_losses_must_keep_their_columns() -> None:
+    found = Measured(torch.ones(4, 3), torch.ones(4, 3, dtype=torch.bool))
+    with pytest.raises(InputError, match=r"the same columns.*They were 2 at first, and are 3 now"):
+        found.over(torch.ones(2))
 
 
 def test_values_get_names() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from auxilearn.errors import InputError
 from auxilearn.training._problem import Measured
-from auxilearn.training._returned import checked_logits, checked_losses, measured_by, refuse_broken
+from auxilearn.training._returned import checked_logits, checked_losses, logits_by, measured_by, refuse_broken
 from training.tiny import data, net, problem
 
 NAN = float("nan")
@@ -70,6 +70,11 @@ def test_the_mask_of_main_labels_must_fit(labelled: Any, finding: str) -> None:
 def test_losses_must_be_a_function() -> None:
     with pytest.raises(InputError, match=r"It is a `Tensor`\. Pass the function"):
         measured_by(problem(losses=torch.ones(2)), net(), data())
+
+
+def test_logits_must_be_a_function() -> None:
+    with pytest.raises(InputError, match=r"It is a `int`\. Pass the function"):
+        logits_by(problem(logits=3), net(), data())
 
 
 LOGITS, LABELS = torch.ones(4, 3), torch.zeros(4, dtype=torch.long)

@@ -24,6 +24,7 @@ SOME = nn.Parameter(torch.ones(1))
         {"max_grad_norm": float("nan")},
         {"seed": -1},
         {"seed": 0.5},
+        {"seed": 2**63},
         {"optimizer": torch.optim.SGD([SOME], lr=0.1)},
         {"optimizer": "adam"},
         {"scheduler": torch.optim.lr_scheduler.StepLR(torch.optim.SGD([SOME], lr=0.1), 3)},

@@ -76,6 +76,10 @@ def rows_of(problem: Problem) -> Rows:
     if isinstance(data, Tensor):
         rule, cure = "`data` must be a tuple of tensors.", "Write a single one as `(x,)`; its batches are tuples, too."
         raise InputError(explain(rule, "It is a bare tensor.", cure))
+    if isinstance(data, (Mapping, str)):
+        rule = "`data` must be tensors of equal length, a map-style data set, or a loader of one."
+        cure = "Pass the values, `tuple(data.values())`: a batch is the tuple of their rows."
+        raise InputError(explain(rule, f"It is a `{type(cast('object', data)).__name__}`.", cure))
     if isinstance(data, (tuple, list)):
         tensors = tuple(cast("Sequence[Tensor]", data))
         size, take = _length(tensors), _take_tensors(tensors)
@@ -150,7 +154,10 @@ def _refuse_stream(dataset: object) -> None:
     if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
         rule = "`data` must be indexed by row: tensors, a map-style data set, or a loader of one."
         finding = f"It is a `{name}`, which cannot be."
-        cure = "For a stream, write the loop with `Trainer.train_step` and `outer_step`."
+        cure = (
+            "For a stream, pass tensors of some of its samples, `(x, y, ...)`, and write the loop with "
+            "`Trainer.train_step` and `outer_step`."
+        )
         raise InputError(explain(rule, finding, cure))
 
 
@@ -158,11 +165,15 @@ def _labelled(rows: object, size: int) -> Tensor:
     if rows is None:
         return torch.arange(size)
     rule = f"`labelled` must hold distinct row numbers from 0 to {size - 1}."
-    found = torch.as_tensor(cast("Any", rows)).cpu()
+    try:
+        found = torch.as_tensor(cast("Any", rows)).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        finding, cure = f"It is a `{type(rows).__name__}` that is no vector.", "Pass a tensor, or a list of integers."
+        raise InputError(explain(rule, finding, cure)) from error
     if found.dtype == torch.bool:
         cure = "Call `.nonzero().squeeze(1)` on the mask."
         raise InputError(explain(rule, "It is a bool mask.", cure))
-    if found.dim() != 1 or not len(found) or found.is_floating_point():
+    if found.dim() != 1 or not len(found) or found.is_floating_point() or found.is_complex():
         finding = f"It has shape {tuple(found.shape)} and dtype {found.dtype}."
         raise InputError(explain(rule, finding, "Pass a vector of integers; None if all rows have main labels."))
     low, high, distinct = int(found.min()), int(found.max()), len({int(row) for row in found})

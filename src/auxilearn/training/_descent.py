@@ -41,7 +41,7 @@ class Descent:
     ) -> None:
         self._params, self._training, self._device = params, training, device
         self._clip = clip
-        self.optimizer = _checked_optimizer(training.optimizer(params))
+        self.optimizer = _checked_optimizer(training.optimizer(params), params)
         self._scheduler = None if training.scheduler is None else _checked_schedule(training.scheduler(self.optimizer))
         self._scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "float16")
 
@@ -61,11 +61,15 @@ class Descent:
             losses: For each batch a function that computes the loss to descend.
 
         Raises:
-            InputError: If a gradient is not finite; the weights were not moved then.
+            InputError: If a loss does not depend on the weights, or a gradient is not finite; they were not moved then.
         """
         self.optimizer.zero_grad()
         for loss in losses:
-            self._scaler.scale(loss() / len(losses)).backward()
+            found = loss()
+            if not found.requires_grad:
+                cure = "Remove `.detach()`, `.item()` or `torch.no_grad()` from `losses`."
+                raise InputError(explain("The losses must depend on the weights.", "They have no graph.", cure))
+            self._scaler.scale(found / len(losses)).backward()
         if not self._scaler.is_enabled():
             self._refuse_broken()
         if self._training.max_grad_norm is not None:
@@ -125,10 +129,15 @@ class Descent:
             self._scheduler.load_state_dict(state["scheduler"])
 
 
-def _checked_optimizer(found: object) -> Optimizer:
+def _checked_optimizer(found: object, params: Sequence[nn.Parameter]) -> Optimizer:
     rule = "`optimizer` must build a torch optimizer for dense gradients that steps without being told the loss."
+    cure = "E.g. `lambda weights: Adam(weights, lr=1e-3)`."
     if not isinstance(found, Optimizer) or isinstance(found, (LBFGS, SparseAdam)):
-        raise InputError(explain(rule, f"It built a `{type(found).__name__}`.", "E.g. `Adam(weights, lr=1e-3)`."))
+        raise InputError(explain(rule, f"It built a `{type(found).__name__}`.", cure))
+    known = {id(p) for p in params}
+    if not any(id(p) in known for group in found.param_groups for p in group["params"]):
+        rule = "`optimizer` must be built from the weights that it is given: every model is a copy with its own."
+        raise InputError(explain(rule, "It holds none of them.", cure))
     return found
 
 

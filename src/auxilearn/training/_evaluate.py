@@ -88,10 +88,20 @@ def main_labels(problem: Problem, rows: Rows, model: nn.Module) -> Tensor | None
 
     Returns:
         Shape (N,), on the CPU; None if the problem has no ``logits``.
+
+    Raises:
+        InputError: If a class has no logit; found here, for nothing else reads classes before the search is over.
     """
     if problem.logits is None:
         return None
     alone = Looped(problem, [model])
     with alone.second_order():
-        parts = [alone.logits(rows.batch(part, alone.device)[0])[1] for part in chunks(rows.labelled)]
-    return torch.cat(parts).cpu()
+        parts = [alone.logits(rows.batch(part, alone.device)[0]) for part in chunks(rows.labelled)]
+    labels, classes = torch.cat([found for _, found in parts]).cpu(), parts[0][0].shape[-1]
+    if not bool(((labels >= 0) & (labels < classes)).all()):
+        rule = f"`logits` must return classes from 0 to {classes - 1}, for as many logits."
+        finding = f"They range from {int(labels.min())} to {int(labels.max())}."
+        raise InputError(
+            explain(rule, finding, "Number the classes from 0, or leave rows without one out of `labelled`.")
+        )
+    return labels

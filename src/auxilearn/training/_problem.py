@@ -1,5 +1,6 @@
 """What a user writes: a model, its losses, the main one among them, and data."""
 
+import inspect
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ class Problem:
             rule = "`model` must be a module, or a function without arguments that builds one."
             finding = f"It is a `{type(given).__name__}`."
             raise InputError(explain(rule, finding, "Pass the network itself, or `lambda: Network(...)`."))
+        if not isinstance(given, nn.Module):
+            _refuse_arguments(given)
         model = cast("object", deepcopy(given) if isinstance(given, nn.Module) else given())
         if not isinstance(model, nn.Module):
             rule, finding = "`model` must build a module.", f"It returned a `{type(model).__name__}`."
@@ -90,16 +93,33 @@ class Problem:
         """
         if self.names is None:
             return tuple("main" if k == self.main else f"loss {k}" for k in range(num_losses))
-        names = tuple(cast("Iterable[object]", self.names))
+        given = cast("object", self.names)
+        names = tuple(cast("Iterable[object]", given)) if isinstance(given, (tuple, list)) else (given,)
         rule, cure = "`names` must give every loss a name of its own.", "Give one for each column of `losses`."
-        if isinstance(self.names, str) or not all(isinstance(name, str) for name in names):
-            raise InputError(explain(rule, f"They are {self.names!r}.", "Pass a tuple of strings."))
+        if not isinstance(given, (tuple, list)) or not all(isinstance(name, str) for name in names):
+            raise InputError(explain(rule, f"They are {given!r}.", "Pass a tuple of strings."))
         if len(names) != num_losses:
             raise InputError(explain(rule, f"There are {num_losses} losses and {len(names)} names.", cure))
         if len(set(names)) != num_losses:
             twice = next(name for name in names if names.count(name) > 1)
             raise InputError(explain(rule, f"`{twice}` is there twice.", cure))
         return cast("tuple[str, ...]", names)
+
+
+def _refuse_arguments(build: Callable[..., object]) -> None:
+    try:
+        signature = inspect.signature(build)
+    except (TypeError, ValueError):  # some builtins have none
+        return
+    try:
+        signature.bind()
+    except TypeError as error:
+        rule = "`model` must be a module, or a function without arguments that builds one."
+        raise InputError(
+            explain(
+                rule, f"Called without any, there is a {error}.", "Pass the network itself, or `lambda: Network(...)`."
+            )
+        ) from None
 
 
 @final
@@ -131,7 +151,16 @@ class Measured:
 
         Returns:
             The losses in them.
+
+        Raises:
+            InputError: If there are more losses, or fewer, than at first.
         """
+        if self.values.shape[-1] != len(scale):
+            rule = "`losses` must return the same columns for every batch."
+            finding = f"They were {len(scale)} at first, and are {self.values.shape[-1]} now."
+            raise InputError(
+                explain(rule, finding, "Mask a loss that does not exist: return a pair, losses and a mask.")
+            )
         values = self.values.to(torch.promote_types(self.values.dtype, torch.float32))
         return Measured(values / scale.to(values), self.present)
 

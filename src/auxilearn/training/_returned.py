@@ -71,8 +71,14 @@ def logits_by(problem: Problem, model: nn.Module, batch: Batch) -> object:
 
     Returns:
         Whatever it returns.
+
+    Raises:
+        InputError: If it is no function.
     """
     assert problem.logits is not None
+    if not callable(cast("object", problem.logits)):
+        rule = "`logits` must be a function of the model and a batch."
+        raise InputError(explain(rule, f"It is a `{type(problem.logits).__name__}`.", "Pass the function, uncalled."))
     return problem.logits(model, batch)
 
 

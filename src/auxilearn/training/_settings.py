@@ -61,6 +61,9 @@ class Training:
     def __post_init__(self) -> None:
         _checks.count("steps", self.steps, 1)
         _checks.count("seed", self.seed, 0)
+        if self.seed >= 2**63:
+            rule = "`seed` must be below 2⁶³, as torch's generators have it."
+            raise InputError(explain(rule, f"It is {self.seed}.", "Choose a smaller one."))
         if not callable(cast("object", self.optimizer)):
             rule = "`optimizer` must be a function that builds one from the weights: every model needs its own."
             finding, cure = (
