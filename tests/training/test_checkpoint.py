@@ -61,7 +61,7 @@ def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
             Checkpoint(tmp_path).load("two")
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"hello", None])
 def test_a_damaged_state_is_refused(tmp_path: Path, content: bytes | None) -> None:
     Checkpoint(tmp_path).save("key", {"x": torch.ones(100)})
     file = tmp_path / "checkpoint.pt"
@@ -83,3 +83,9 @@ def test_a_folder_that_cannot_be_is_refused_at_once(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
     with pytest.raises(InputError, match="may not be"):
         Checkpoint(tmp_path / "new")
+
+
+def test_a_link_to_nowhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="is a link to nowhere"):
+        Checkpoint(tmp_path / "run")

@@ -109,3 +109,9 @@ def test_a_class_without_a_logit_is_found_before_training(shift: int) -> None:
         main_labels(found, rows_of(found), net())
     with pytest.raises(InputError, match="must return classes from 0 to 2"):
         Trainer(found, Learned(warmup=2, every=2), Training(steps=10)).fit()
+
+
+def test_logits_must_be_of_the_whole_batch() -> None:
+    found = problem(logits=lambda model, batch: (model(batch[0])[1:, :3], batch[1][1:]))
+    with pytest.raises(InputError, match="a row for each sample of the batch"):
+        main_labels(found, rows_of(found), net())

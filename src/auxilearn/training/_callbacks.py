@@ -157,6 +157,9 @@ class EarlyStopping(Callback):
         patience: int = 5,
         mode: Literal["max", "min"] = "max",
     ) -> None:
+        if not callable(cast("object", metric)):
+            rule, cure = "`metric` must be a function of the model.", "E.g. `lambda model: accuracy(model, x, y)`."
+            raise InputError(explain(rule, f"It is a `{type(metric).__name__}`.", cure))
         _checks.count("every", every, 1)
         _checks.count("patience", patience, 1)
         _checks.one_of("mode", mode, ("max", "min"))

@@ -71,7 +71,7 @@ class Checkpoint:
         cure = "Choose another folder, or delete this one."
         try:
             state = cast("object", torch.load(self._file, weights_only=True, map_location="cpu"))
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        except Exception as error:  # what torch raises on bytes that are no checkpoint hangs upon the bytes
             rule = f"`{self._file}` must be a checkpoint of tensors, numbers and strings."
             raise InputError(explain(rule, f"It cannot be read: {_short(error)}.", cure)) from error
         if not isinstance(state, dict) or cast("dict[str, Any]", state).pop("key", None) != key:
@@ -107,6 +107,8 @@ def check_folder(folder: str | Path) -> Path:
     except (TypeError, ValueError, OSError) as error:
         raise InputError(explain(rule, f"{error!s:.100}.", "Choose another name, a string or a path.")) from error
     there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if path.is_symlink() and not path.exists():
+        raise InputError(explain(rule, f"`{path}` is a link to nowhere.", "Choose another name, or make its target."))
     if not there.is_dir():
         raise InputError(explain(rule, f"`{there}` is a file.", "Choose another name."))
     if not os.access(there, os.W_OK):

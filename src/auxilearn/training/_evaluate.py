@@ -98,6 +98,10 @@ def main_labels(problem: Problem, rows: Rows, model: nn.Module) -> Tensor | None
     with alone.second_order():
         parts = [alone.logits(rows.batch(part, alone.device)[0]) for part in chunks(rows.labelled)]
     labels, classes = torch.cat([found for _, found in parts]).cpu(), parts[0][0].shape[-1]
+    if len(labels) != len(rows.labelled):
+        rule = "`logits` must return a row for each sample of the batch."
+        finding = f"There are {len(labels)} for {len(rows.labelled)} samples."
+        raise InputError(explain(rule, finding, "Return `model(x), y` of the whole batch."))
     if not bool(((labels >= 0) & (labels < classes)).all()):
         rule = f"`logits` must return classes from 0 to {classes - 1}, for as many logits."
         finding = f"They range from {int(labels.min())} to {int(labels.max())}."

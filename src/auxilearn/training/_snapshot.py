@@ -124,7 +124,8 @@ class Snapshots:
         """
         data = [rows.size, rows.batch_size, cast("list[int]", rows.labelled.tolist())]
         task = [names, problem.main, name_of(problem.losses), problem.logits is None]
-        self._key = key_of([*settings, data, task, list(Snapshot.__dataclass_fields__)])
+        layers = [name_of(type(part)) for part in self._start.modules()]
+        self._key = key_of([*settings, data, task, layers, list(Snapshot.__dataclass_fields__)])
 
     def last(self) -> Snapshot | None:
         """Read the last one, and set the untrained model and the scale to what they were.
