@@ -138,11 +138,12 @@ def told_apart(scores: list[float], positive: list[bool]) -> float | None:
     return auc(torch.tensor(scores), torch.tensor(positive)) if len(set(positive)) == 2 else None
 
 
-def oracle(training: Training, *, guesses: float = 0.0) -> Method:
+def oracle(training: Training, *, helpful: float = 1.0, guesses: float = 0.0) -> Method:
     """Train with equal normalised weights of the losses that are known to help, which nobody knows in practice.
 
     Args:
         training: The inner training.
+        helpful: The weight of the losses that help, beside 1 for the main one.
         guesses: The weight of annotators who guess: labels that ignore the image smooth those of the others.
 
     Returns:
@@ -151,8 +152,9 @@ def oracle(training: Training, *, guesses: float = 0.0) -> Method:
 
     def train(task: AuxiliaryTask, seed: int) -> Trained:
         assert task.helpful is not None
-        weights = task.helpful.float()
+        weights = helpful * task.helpful.float()
         weights[[kind == "random" for kind in task.kinds]] = guesses
+        weights[task.problem.main] = 1.0
         rule = Constant(weights, normalise=True)
         return Trainer(task.problem, rule, replace(training, seed=seed)).fit().model, {}
 
