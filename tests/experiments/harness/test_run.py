@@ -1,5 +1,9 @@
 """Jobs run in processes, survive each other's failures, and keep what is finished when they are interrupted."""
 
+import os
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -82,3 +86,39 @@ def test_an_interruption_keeps_what_is_finished_and_waits_for_nothing(tmp_path: 
     assert Store(tmp_path).get(JOBS[0]) is not None
     assert len(list(tmp_path.rglob("*.json"))) == 1
     assert not list(tmp_path.rglob("*.partial"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "from auxilearn.experiments.harness._run import run_jobs\n"
+        "from auxilearn.experiments.harness._store import Job, Store\n"
+        "if __name__ == '__main__':\n"
+        "    jobs = [Job('tiny_experiment:SLOW', 'only', 'ours', seed) for seed in range(2)]\n"
+        f"    run_jobs(jobs, Store({str(tmp_path)!r}), workers=2)\n"
+    )
+    script = tmp_path / "command.py"
+    script.write_text(code)
+    paths = os.pathsep.join(path for path in sys.path if path)
+    command = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": paths})
+    workers: list[str] = []
+    try:
+        while len(workers) < 3:  # the resource tracker and two workers
+            workers = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
+            time.sleep(0.05)
+        time.sleep(1)
+    finally:
+        command.kill()
+        command.wait()
+    for _ in range(1200):
+        if not any(_alive(worker) for worker in workers):
+            break
+        time.sleep(0.05)
+    assert not [worker for worker in workers if _alive(worker)]
+
+
+def _alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import os
 import random
 import signal
 import threading
@@ -121,6 +122,15 @@ def _prepare() -> None:
     torch.set_flush_denormal(True)
     # What a fit decides is in its result; a line from every process would run through the progress bar.
     logging.getLogger("auxilearn").setLevel(logging.ERROR)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A command that was killed cannot end its workers, which hold each other's queue open and would wait for ever.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @lru_cache
