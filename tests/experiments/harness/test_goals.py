@@ -46,3 +46,14 @@ def test_what_was_tried_stands_under_what_is_not_met() -> None:
     assert text.count("Tried where it is not met") == 1
     assert "Outer steps of 0.1" in text.partition("Tried where it is not met")[2]
     assert "Tried" not in goals_table({"annotators": [compare(CELL, TABLE, "ours")]})
+
+
+def test_weights_fall_with_the_noise() -> None:
+    def table(weights: list[float]) -> dict[str, dict[int, Result]]:
+        details = {"weights": [1.0, *weights], "kinds": ["main", *["source"] * len(weights)]}
+        return {"ours": {s: Result(75.0 + s % 3, 5.0, details) for s in range(6)}}
+
+    text = goals_table({"label-noise": [compare(CELL, table([3.0, 2.0, 0.5, 0.1]), "ours")]})
+    assert "at most −0.9 | a: -1.000, at most -1.000 | yes |" in text
+    text = goals_table({"label-noise": [compare(CELL, table([3.0, 0.1, 0.5, 2.0]), "ours")]})
+    assert "a: -0.200, at most -0.200 | **no** |" in text

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import torch
+from torch import Tensor
 
 from auxilearn.experiments.harness._auc import auc
 from auxilearn.experiments.harness._compare import Comparison, summary
@@ -143,6 +144,24 @@ def _over_harmful(details: Mapping[str, Any]) -> float | None:
     return auc(scores, positive) if positive.any() and not positive.all() else None
 
 
+def _falls(findings: Findings) -> tuple[str, bool] | None:
+    words: list[str] = []
+    largest = -1.0
+    for found in findings.get("label-noise", []):
+        known = [result.details["weights"][1:] for result in found.results.get(found.ours, {}).values()]
+        if known:
+            each = [_rank_correlation(torch.tensor(weights)) for weights in known]
+            words.append(f"{found.cell.name}: {statistics.fmean(each):.3f}, at most {max(each):.3f}")
+            largest = max(largest, statistics.fmean(each))
+    return ("; ".join(words), largest <= -0.9) if words else None
+
+
+def _rank_correlation(weights: Tensor) -> float:
+    # Spearman's, with the number of the source, in which noise grows.
+    ranks = weights.argsort(stable=True).argsort().double()
+    return float(torch.corrcoef(torch.stack([ranks, torch.arange(len(ranks)).double()]))[0, 1])
+
+
 def _search(findings: Findings) -> tuple[str, bool] | None:
     words: list[str] = []
     met = True
@@ -216,6 +235,7 @@ GOALS: tuple[Goal, ...] = (
         _never_harms,
     ),
     Goal("`annotators`: ours − the best of main only and both equals", "at least 10 points", _annotators_gain),
+    Goal("`label-noise`: rank correlation of the learned weights with the noise", "at most −0.9", _falls),
     Goal("only useless losses: the main loss alone is chosen", "in at least 19 of 20 seeds", _useless),
     Goal(
         "`generate`: ours − STL, MAXL and random labels",
