@@ -37,11 +37,11 @@ True
 >>> fit.model(x).shape  # trained, and in evaluation mode
 torch.Size([300, 7])
 
-By default each loss has a weight that starts at 1 and stays below 3, and the gate takes whichever
-has the lower out-of-fold loss, that or the main loss alone (``threshold`` asks for more). It judges each label by models that saw nothing of the label's row, neither
-the main loss nor an auxiliary one, which might give the label away. ``print(fit)`` shows the weights, how useful each
-loss was, and notes, which are logged, too. Which main labels the combiner is judged by while it learns is the outer
-policy:
+By default each loss has a weight that starts at 1 and stays below 3, and the gate takes whichever has the lower
+out-of-fold loss, that or the main loss alone (``threshold`` asks for more). It judges each label by models that saw
+nothing of the label's row, neither the main loss nor an auxiliary one, which might give the label away. ``print(fit)``
+shows the weights, how useful each loss was, and notes, which are logged, too. Which main labels the combiner is judged
+by while it learns is the outer policy:
 
 =====================  ======================  ===============  =====================================================
 policy                 judged by               trains           notes
