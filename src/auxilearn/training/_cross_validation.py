@@ -1,6 +1,5 @@
 """Out-of-fold losses of fixed weights: how a grid or a random search is judged without a label of its own."""
 
-import torch
 from torch import Tensor
 
 from auxilearn.training._data import rows_of
@@ -50,4 +49,4 @@ def cross_validated(
 
     for _ in range(training.steps):
         descent.step([total] * training.accumulate)
-    return out_of_fold(problem, rows, folding, models, torch.arange(len(weights)) * used)
+    return out_of_fold(problem, rows, folding, models)

@@ -82,19 +82,19 @@ def folding_of(problem: Problem, rows: Rows, start: nn.Module, *, folds: int, us
 
 
 @torch.no_grad()
-def out_of_fold(problem: Problem, rows: Rows, folding: Folding, models: Fleet, firsts: Tensor) -> Tensor:
+def out_of_fold(problem: Problem, rows: Rows, folding: Folding, models: Fleet) -> Tensor:
     """Judge every labelled sample by the model that left it out.
 
     Args:
         problem: The problem.
         rows: Its data.
         folding: The folds.
-        models: The fleet; it is left in training mode.
-        firsts: For each candidate, the number of its model that left out fold 0, (C,).
+        models: The fleet, a model for each candidate and fold, candidate by candidate; it is left in training mode.
 
     Returns:
         The main loss of each sample whose fold was left out, calibrated if the problem has ``logits``, (C, N).
     """
+    firsts = torch.arange(0, models.size, folding.used)  # each candidate's model that left out fold 0, (C,)
     judged = rows.labelled[folding.fold[rows.labelled] < folding.used]
     found: list[Tensor] = []
     classes: list[Tensor] = []

@@ -176,9 +176,8 @@ class Search(Course):
 
     def _out_of_fold(self) -> dict[str, Tensor]:
         candidates = {LEARNED: self._models} if self._main is None else {MAIN_ONLY: self._main, LEARNED: self._models}
-        only = torch.zeros(1, dtype=torch.long)
         return {
-            name: out_of_fold(self._problem, self._rows, self._folding, models, only)[0]
+            name: out_of_fold(self._problem, self._rows, self._folding, models)[0]
             for name, models in candidates.items()
         }
 

@@ -6,9 +6,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from auxilearn.data import CLASSES
 from auxilearn.experiments.given._image_task import Dataset, image_task
-from auxilearn.experiments.given._labels import guesses, mostly
+from auxilearn.experiments.given._labels import annotated
 from auxilearn.experiments.given._losses import Sources
 from auxilearn.experiments.harness._experiment import AuxiliaryTask
 
@@ -65,7 +64,7 @@ class Annotators:
         )
 
     def _draw(self, classes: Tensor, generator: torch.Generator) -> Sources:
-        answers = [mostly(classes, self.accuracy, generator) for _ in range(self.good)]
-        answers += [guesses(classes, generator) for _ in range(self.random)]
-        answers += [mostly((classes + 1 + i) % CLASSES, self.accuracy, generator) for i in range(self.adversarial)]
-        return Sources.of(len(classes), answers=torch.stack(answers, 1))
+        answers = annotated(
+            classes, generator, good=self.good, random=self.random, wrong=self.adversarial, accuracy=self.accuracy
+        )
+        return Sources.of(len(classes), answers=answers)

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from auxilearn._checks import one_of
-from auxilearn.data import CLASSES
 from auxilearn.experiments.given._image_task import Dataset, image_task
-from auxilearn.experiments.given._labels import attributes, bits, guesses, mostly, noise
+from auxilearn.experiments.given._labels import annotated, attributes, bits, noise
 from auxilearn.experiments.given._losses import Sources
 from auxilearn.experiments.harness._experiment import AuxiliaryTask
 
@@ -98,11 +97,10 @@ class Harmful:
 
     def _draw(self, classes: Tensor, generator: torch.Generator) -> Sources:
         scale = _SCALES[self.harm]
-        answers = [guesses(classes, generator) for _ in range(scale.random)]
-        answers += [mostly((classes + 1 + i) % CLASSES, self.bias, generator) for i in range(scale.misleading)]
+        answers = annotated(classes, generator, random=scale.random, wrong=scale.misleading, accuracy=self.bias)
         return Sources.of(
             len(classes),
-            answers=torch.stack(answers, 1) if answers else None,
+            answers=answers,
             binary=torch.cat([attributes(classes), bits(classes, self.bits, generator)], 1),
             real=noise(classes, self.noise, scale.deviation, generator),
         )

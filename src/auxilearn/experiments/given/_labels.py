@@ -56,6 +56,35 @@ def mostly(answers: Tensor, share: float, generator: torch.Generator) -> Tensor:
     return torch.where(kept, answers, (answers + other) % CLASSES)
 
 
+def annotated(
+    classes: Tensor,
+    generator: torch.Generator,
+    *,
+    good: int = 0,
+    random: int = 0,
+    wrong: int = 0,
+    accuracy: float = 0.9,
+) -> Tensor:
+    """Draw the answers of annotators of every quality.
+
+    Args:
+        classes: The true classes, (N,).
+        generator: Draws them.
+        good: How many answer rightly with probability ``accuracy``, else uniformly wrong.
+        random: How many ignore the image.
+        wrong: How many answer wrongly with probability ``accuracy``, each in a way of its own: the true class plus one,
+            plus two, and so on.
+        accuracy: See above.
+
+    Returns:
+        Classes, a column for each annotator, (N, good + random + wrong).
+    """
+    columns = [mostly(classes, accuracy, generator) for _ in range(good)]
+    columns += [guesses(classes, generator) for _ in range(random)]
+    columns += [mostly((classes + 1 + i) % CLASSES, accuracy, generator) for i in range(wrong)]
+    return torch.stack(columns, 1) if columns else classes.new_zeros(len(classes), 0)
+
+
 def attributes(classes: Tensor) -> Tensor:
     """Return ten attributes of each digit: parity, at least five, has a loop, the seven segments of a display.
 

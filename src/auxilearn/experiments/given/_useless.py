@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from auxilearn.experiments.given._image_task import Dataset, image_task
-from auxilearn.experiments.given._labels import bits, guesses, noise
+from auxilearn.experiments.given._labels import annotated, bits, noise
 from auxilearn.experiments.given._losses import Sources
 from auxilearn.experiments.harness._experiment import AuxiliaryTask
 
@@ -60,10 +60,9 @@ class Useless:
         )
 
     def _draw(self, classes: Tensor, generator: torch.Generator) -> Sources:
-        answers = [guesses(classes, generator) for _ in range(self.random)]
         return Sources.of(
             len(classes),
-            answers=torch.stack(answers, 1) if answers else None,
+            answers=annotated(classes, generator, random=self.random),
             binary=bits(classes, self.bits, generator),
             real=noise(classes, self.noise, self.deviation, generator),
         )
