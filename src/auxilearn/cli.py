@@ -92,7 +92,7 @@ def list_(
 @app.command()
 def run(
     name: Name,
-    method: Annotated[list[str] | None, typer.Option(help="A method; may be repeated. By default a few.")] = None,
+    methods: Annotated[str, typer.Option(help="Names with commas between them. By default a few.")] = "",
     seed: Annotated[list[int] | None, typer.Option(min=0, help="A seed; may be repeated. By default 0, 1, 2.")] = None,
     cell: Cells = None,
     workers: Workers = _CORES,
@@ -102,14 +102,14 @@ def run(
 ) -> None:
     """Take a first look at one experiment: ours against main only and equal weights, three seeds.
 
-    For example: `auxilearn run harmful`, or `auxilearn run harmful --method "main only" --method ours --seed 100`.
+    For example: `auxilearn run harmful`, or `auxilearn run harmful --methods "ours,main only" --seed 100`.
 
     Results are kept, and `compare` goes on from them. After Ctrl-C, run the command again to go on.
     """
     from auxilearn.experiments.harness._commands import Selection, Store, compare
 
     seeds = list(range(3)) if seed is None else list(dict.fromkeys(seed))
-    selection = Selection(name, method, cell or (), seeds)
+    selection = Selection(name, [methods] if methods else None, cell or (), seeds)
     with _plain_errors():
         finished = compare(selection, Console(), workers=workers, store=Store(out, trust), dry_run=dry_run)
     _exit_if_not(finished)

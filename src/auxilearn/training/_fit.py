@@ -34,7 +34,8 @@ class Fit:
 
     Attributes:
         model: The trained network, in evaluation mode.
-        weights: The weight of each loss, by name: in units of the initial losses if the method normalises.
+        weights: The weight of each loss, by name: in units of the initial losses if the method normalises; of a
+            weighting that changes along the way, those of its last step.
         combiner: The combiner that was learned; None for other methods, and where the gate refused it.
         verdict: What the gate decided, if there was one.
         usefulness: For each auxiliary loss the t value over folds of the slope of the held-out main loss along it:
@@ -57,4 +58,6 @@ class Fit:
         for name, weight in self.weights.items():
             t = f"  {self.usefulness[name]:14.1f}" if name in self.usefulness else ""
             lines.append(f"{name:<{width}}  {weight:6.2f}{t}")
+        if self.usefulness:
+            lines.append("t over folds: above 2 a loss helped the held-out main loss, below −2 it harmed it.")
         return "\n".join([*lines, *self.notes])

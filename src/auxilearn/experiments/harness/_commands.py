@@ -15,7 +15,7 @@ from auxilearn.errors import InputError, MissingExtraError
 from auxilearn.experiments import registry
 from auxilearn.experiments.harness._compare import comparisons, summary
 from auxilearn.experiments.harness._experiment import Experiment
-from auxilearn.experiments.harness._page import results_page
+from auxilearn.experiments.harness._page import ELSEWHERE, results_page
 from auxilearn.experiments.harness._pictures import draw
 from auxilearn.experiments.harness._plan import (
     Plan,
@@ -148,8 +148,23 @@ def write_results(console: Console, *, store: Store, page: Path) -> None:
         console: Where to say what was written.
         store: The results.
         page: The file.
+
+    Raises:
+        InputError: If its folder is absent, or there are no results that hold; an older page stays as it is.
     """
+    if not page.parent.is_dir():
+        rule, cure = (
+            "The page of results must have a folder.",
+            "Make it, or pass --page FILE; in a clone, run it at the root.",
+        )
+        raise InputError(explain(rule, f"There is no `{page.parent}` here.", cure))
     text, absent = results_page(store)
+    if {*registry.EXPERIMENTS}.issubset({*absent, *ELSEWHERE}):
+        rule, finding = (
+            "There must be results to write.",
+            f"There are none in {store.folder}, or they are of older code.",
+        )
+        raise InputError(explain(rule, finding, "Run `auxilearn compare NAME` first, pass --out, or add --trust."))
     partial = page.with_name(f"{page.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(page)

@@ -14,7 +14,7 @@ This page is written by `auxilearn results` from stored runs: nothing in it is t
 task, the labels and the seeds; how each was tuned is said by its experiment. `auxilearn compare NAME` repeats one."""
 
 # The README and the page of the demo show it; its losses are those of other experiments, and need not count twice.
-_ELSEWHERE = ("demo",)
+ELSEWHERE = ("demo",)
 
 
 def results_page(store: Store) -> tuple[str, list[str]]:
@@ -31,7 +31,7 @@ def results_page(store: Store) -> tuple[str, list[str]]:
     absent: list[str] = []
     stale = 0
     for name in registry.EXPERIMENTS:
-        if name in _ELSEWHERE:
+        if name in ELSEWHERE:
             continue
         experiment = registry.load(name)
         table = store.table(name, experiment)

@@ -41,12 +41,14 @@ def draw(experiment: Experiment, table: Table, folder: Path, *, most: int = 3) -
     Args:
         experiment: The experiment.
         table: Its results.
-        folder: Where the pictures go; it is made if it is absent.
+        folder: Where the pictures go; it is made if it is absent and there is something to draw.
         most: How many methods of a cell have their weights drawn.
 
     Returns:
         The files: the differences, the learned weights if the details hold any, and the experiment's own picture.
     """
+    if not any(table.values()):
+        return []
     folder.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
     found = [comparison for comparison in comparisons(experiment, table) if len(comparison.lines) > 1]
