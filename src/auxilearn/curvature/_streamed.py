@@ -80,7 +80,7 @@ class Streamed(LossCurvature, Generic[Batch]):
         total = Vector(t.detach() for t in like).zeros_like()
         with self._replay():
             for batch in self._batches:
-                total = total + filled(of(self._operator(batch)), like)
+                total.add_(filled(of(self._operator(batch)), like), scale=1.0)
         return total * (1.0 / len(self._batches))
 
     def _operator(self, batch: Batch) -> LossCurvature:

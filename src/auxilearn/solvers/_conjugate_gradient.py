@@ -51,13 +51,14 @@ class ConjugateGradient(IterativeSolver):
         _checks.at_least("tolerance", self.tolerance, 0.0)
 
     def _solve(self, H: CurvatureOperator, v: Vector, /) -> Iterate:
-        x, r, p = v.zeros_like(), v, v
-        rr = float(r.dot(r))
+        # Solution and residual are buffers of our own, changed in place.
+        x, r, p = v.zeros_like(), v.clone(), v
+        rr = pp = float(r.dot(r))
         goal = self.tolerance**2 * rr
         largest = 0.0
         for step in range(self.max_steps):
             Hp = H @ p
-            pp, pHp, square = dots((p, p), (p, Hp), (Hp, Hp))
+            pHp, square = dots((p, Hp), (Hp, Hp))
             if not math.isfinite(pHp + square):
                 return Iterate(v * math.nan, Status.NON_FINITE)
             # On a singular operator the direction ends in its null space: the curvature is rounding of either sign.
@@ -69,10 +70,11 @@ class ConjugateGradient(IterativeSolver):
                 return Iterate(x, Status.NEGATIVE_CURVATURE, r, largest or None, negative_curvature=pHp < -noise)
             largest = max(largest, math.sqrt(square / pp))
             alpha = rr / pHp
-            x = x.add(p, scale=alpha)
-            r = r.add(Hp, scale=-alpha)
+            x.add_(p, scale=alpha)
+            r.add_(Hp, scale=-alpha)
             rr, rr_before = float(r.dot(r)), rr
             if rr <= goal:
                 return Iterate(x, Status.CONVERGED, r, largest)
-            p = r.add(p, scale=rr / rr_before)
+            beta = rr / rr_before
+            p, pp = r.add(p, scale=beta), rr + beta**2 * pp  # the residual is orthogonal to the last direction
         return Iterate(x, Status.TRUNCATED, r, largest)
