@@ -146,6 +146,11 @@ class _Compiled(LossCurvature):
     def __init__(self, gradient: tuple[Tensor, ...], params: tuple[Tensor, ...], damping: float) -> None:
         super().__init__(params, damping=damping)
         self._retained = RetainedGradient(gradient, params)
+        self._half_precision = _precision(params[0]).itemsize < 4
+
+    @property
+    def half_precision(self) -> bool:
+        return self._half_precision
 
     def gradient(self) -> Vector:
         return self._retained.values()
@@ -211,12 +216,15 @@ def _refuse_sharded(params: Sequence[Tensor]) -> None:
         raise InputError(explain(rule, "Some of them are sharded (`DTensor`).", cure))
 
 
+def _precision(like: Tensor) -> torch.dtype:
+    kind = like.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype
+
+
 def _compare(found: LossCurvature, exact: LossCurvature) -> None:
     gradient = exact.gradient()
     v = gradient.randn_like(torch.Generator().manual_seed(0))
-    kind = v.tensors[0].device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else v.tensors[0].dtype
-    tolerance = torch.finfo(dtype).eps ** 0.5
+    tolerance = torch.finfo(_precision(v.tensors[0])).eps ** 0.5
     pairs = {"gradient": (found.gradient(), gradient), "product": (found @ v - v * found.damping, exact @ v)}
     for name, (mine, true) in pairs.items():
         error, size = float((mine - true).norm()), float(true.norm())

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from auxilearn import _checks
 from auxilearn._autograd import gradients, reached
+from auxilearn._second_order import passes_half_precision
 from auxilearn._vectors import Vector
 from auxilearn.curvature._base import LossCurvature
 from auxilearn.curvature._retained import RetainedGradient
@@ -64,6 +65,11 @@ class Hessian(LossCurvature):
 
     def release(self) -> None:
         self._retained.release()
+
+    @property
+    def half_precision(self) -> bool:
+        """See :class:`CurvatureOperator`; looked up in the graph, for autocast may have ended."""
+        return passes_half_precision(self.held(), self.params)
 
     def held(self) -> tuple[Tensor, ...]:
         """Return the gradient with its graph.

@@ -1,12 +1,15 @@
 """Conjugate gradients, truncated at negative curvature."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import final
 
 from auxilearn import _checks
+from auxilearn._checks import explain
 from auxilearn._vectors import Vector, dots
 from auxilearn.curvature import CurvatureOperator
+from auxilearn.errors import SolverWarning
 from auxilearn.solvers._base import Iterate, IterativeSolver, Status, rounding
 
 
@@ -19,7 +22,8 @@ class ConjugateGradient(IterativeSolver):
     :math:`\langle p, Hp\rangle \le 0`, the solution so far is returned with ``Status.NEGATIVE_CURVATURE``; if it is the
     first direction, the step :math:`x = v\,\|v\|^2 / |\langle v, Hv\rangle|` (or :math:`x = v` without any curvature).
     Damping on the operator moves the spectrum up. A singular operator needs it, unless ``v`` is in its range: otherwise
-    there is no solution, and the iterates grow.
+    there is no solution, and the iterates grow. Directions stay conjugate only if products are symmetric; those of a
+    loss computed in bfloat16 or float16 (by autocast) are not, and a :class:`~auxilearn.errors.SolverWarning` says so.
 
     Args:
         max_steps: The most products used.
@@ -51,6 +55,8 @@ class ConjugateGradient(IterativeSolver):
         _checks.at_least("tolerance", self.tolerance, 0.0)
 
     def _solve(self, H: CurvatureOperator, v: Vector, /) -> Iterate:
+        if H.half_precision:
+            _warn_of_half_precision()
         # Solution and residual are buffers of our own, changed in place.
         x, r, p = v.zeros_like(), v.clone(), v
         rr = pp = float(r.dot(r))
@@ -78,3 +84,10 @@ class ConjugateGradient(IterativeSolver):
             beta = rr / rr_before
             p, pp = r.add(p, scale=beta), rr + beta**2 * pp  # the residual is orthogonal to the last direction
         return Iterate(x, Status.TRUNCATED, r, largest)
+
+
+def _warn_of_half_precision() -> None:
+    rule = "Conjugate gradients need symmetric products."
+    finding = "The train loss was computed in half precision, where they are symmetric to a few thousandths only."
+    cure = "Compute it inside `torch.autocast(..., enabled=False)` for the outer step, or use `Neumann`."
+    warnings.warn(explain(rule, finding, cure), SolverWarning, stacklevel=4)
