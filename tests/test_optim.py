@@ -348,12 +348,16 @@ def test_a_grad_scaler_changes_nothing_but_the_scale_of_the_passes(enabled: bool
         torch.testing.assert_close(a, b)
 
 
-def test_the_outer_step_works_on_an_autocast_forward() -> None:
+@pytest.mark.parametrize("scale", [None, 2.0**10])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_outer_step_works_on_an_autocast_forward(dtype: torch.dtype, scale: float | None) -> None:
     world = World(dtype=torch.float32)
     meta = MetaOptimizer(torch.optim.SGD(world.auxiliary.parameters(), lr=0.1))
-    with torch.autocast(DEVICE.type, dtype=torch.bfloat16):
+    with torch.autocast(DEVICE.type, dtype=dtype):
         train, val = world.loss_func(True), world.loss_func(False)
-    grads = meta.step(train, val, world.primary.parameters(), world.auxiliary.parameters(), return_grads=True)
+    scaler = None if scale is None else torch.amp.GradScaler(DEVICE.type, init_scale=scale)
+    primary, auxiliary = world.primary.parameters(), world.auxiliary.parameters()
+    grads = meta.step(train, val, primary, auxiliary, return_grads=True, grad_scaler=scaler)
     exact = World(dtype=torch.float32)
     expected = exact.outer_step(MetaOptimizer(torch.optim.SGD(exact.auxiliary.parameters(), lr=0.1)), return_grads=True)
     assert grads is not None
