@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from auxilearn.curvature import Hessian, Streamed
 from auxilearn.errors import InputError
@@ -347,12 +348,16 @@ def test_a_grad_scaler_changes_nothing_but_the_scale_of_the_passes(enabled: bool
         torch.testing.assert_close(a, b)
 
 
-def test_the_outer_step_works_on_an_autocast_forward() -> None:
+@pytest.mark.parametrize("scale", [None, 2.0**10])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_outer_step_works_on_an_autocast_forward(dtype: torch.dtype, scale: float | None) -> None:
     world = World(dtype=torch.float32)
     meta = MetaOptimizer(torch.optim.SGD(world.auxiliary.parameters(), lr=0.1))
-    with torch.autocast(DEVICE.type, dtype=torch.bfloat16):
+    with torch.autocast(DEVICE.type, dtype=dtype):
         train, val = world.loss_func(True), world.loss_func(False)
-    grads = meta.step(train, val, world.primary.parameters(), world.auxiliary.parameters(), return_grads=True)
+    scaler = None if scale is None else torch.amp.GradScaler(DEVICE.type, init_scale=scale)
+    primary, auxiliary = world.primary.parameters(), world.auxiliary.parameters()
+    grads = meta.step(train, val, primary, auxiliary, return_grads=True, grad_scaler=scaler)
     exact = World(dtype=torch.float32)
     expected = exact.outer_step(MetaOptimizer(torch.optim.SGD(exact.auxiliary.parameters(), lr=0.1)), return_grads=True)
     assert grads is not None
@@ -428,3 +433,58 @@ def test_a_scaler_is_refused_beside_what_it_cannot_scale() -> None:
     operator = Hessian(world.loss_func(True), world.primary.parameters())
     with pytest.raises(InputError, match="whose passes are not scaled"):
         meta.step(operator, world.loss_func(False), (), world.auxiliary.parameters(), grad_scaler=scaler)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_kept_gradient_takes_the_step_of_a_pass_of_its_own_bit_for_bit(scaled: bool) -> None:
+    def run(keep: bool) -> list[torch.Tensor]:
+        world = World()
+        optimizer = torch.optim.SGD(world.primary.parameters(), lr=0.05, momentum=0.9)
+        meta = MetaOptimizer(torch.optim.Adam(world.auxiliary.parameters(), lr=0.1))
+        scaler = torch.amp.GradScaler(DEVICE.type, enabled=scaled, init_scale=2.0**8)
+        for _ in range(5):
+            if not keep:  # the gradient before the auxiliary parameters move
+                optimizer.zero_grad()
+                scaler.scale(world.loss_func(True)).backward()
+            world.outer_step(meta, keep_gradient=keep, **({"grad_scaler": scaler} if scaled else {}))
+            scaler.step(optimizer)
+            scaler.update()
+        return [p.detach() for p in [*world.primary.parameters(), *world.auxiliary.parameters()]]
+
+    assert all(torch.equal(a, b) for a, b in zip(run(keep=True), run(keep=False), strict=True))
+
+
+def test_the_kept_gradient_costs_no_pass_of_its_own() -> None:
+    world = World()
+    meta = MetaOptimizer(torch.optim.SGD(world.auxiliary.parameters(), lr=0.1), hpo_lr=0.01)
+    counts = []
+    for keep in (False, True):
+        with FlopCounterMode(display=False) as flops:
+            world.outer_step(meta, keep_gradient=keep)
+        counts.append(flops.get_total_flops())
+    assert counts[0] == counts[1]
+
+
+def test_the_kept_gradient_replaces_what_was_there_and_shares_no_memory_with_the_weights() -> None:
+    a, b, c, unused, shared, phi = (nn.Parameter(torch.full((2,), i, dtype=DTYPE, device=DEVICE)) for i in range(2, 8))
+    for p in (a, b, c, unused):
+        p.grad = torch.ones_like(p)
+    meta = MetaOptimizer(torch.optim.SGD([phi, shared], lr=0.0), solver=Identity())
+    loss = (a * b).sum() + (phi * shared * c).sum()
+    meta.step(loss, c.square().sum(), [a, b, c, unused, shared], [phi, shared], keep_gradient=True)
+    assert unused.grad is None
+    assert torch.equal(a.grad, b)
+    assert torch.equal(b.grad, a)
+    assert torch.equal(c.grad, phi * shared)
+    assert shared.grad is not None  # its hypergradient
+    a.grad.zero_()
+    assert bool((b == 3.0).all())
+
+
+def test_without_asking_for_it_no_gradient_of_the_weights_is_touched() -> None:
+    world = World()
+    marks = [torch.ones_like(p) for p in world.primary.parameters()]
+    for p, mark in zip(world.primary.parameters(), marks, strict=True):
+        p.grad = mark
+    world.outer_step(MetaOptimizer(torch.optim.SGD(world.auxiliary.parameters(), lr=0.1)))
+    assert all(p.grad is mark for p, mark in zip(world.primary.parameters(), marks, strict=True))

@@ -97,6 +97,23 @@ def _reaches(node: Any, inputs: Iterable[Tensor]) -> bool:
     return any(n in origins for n in _nodes([n for n, _ in node.next_functions], origins))
 
 
+def passes_half_precision(outputs: Iterable[Tensor], inputs: Iterable[Tensor], /) -> bool:
+    """Say whether something between a loss and what it is differentiated by was computed in half precision.
+
+    Args:
+        outputs: The differentiated tensors.
+        inputs: What they are differentiated by.
+
+    Returns:
+        Whether a tensor of the graph, or an input, is in a floating-point type of fewer than four bytes.
+    """
+    inputs = tuple(inputs)
+    stops = {p.grad_fn for p in inputs if p.grad_fn is not None}
+    nodes = _nodes([t.grad_fn for t in outputs], stops)
+    kinds = {meta.dtype for node in nodes for meta in getattr(node, "_input_metadata", ())}
+    return any(kind.is_floating_point and kind.itemsize < 4 for kind in {*kinds, *(p.dtype for p in inputs)})
+
+
 def compiled(finding: str) -> str:
     """Say that a compiled module cannot be differentiated twice.
 

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast, final
 
 import torch
@@ -34,12 +34,14 @@ class Hypergradient:
         finite: Whether everything came out finite.
         usable: Whether ``grads`` should be applied: False if they are not finite, or the solve failed under
             ``on_failure="skip"``.
+        train_grads: If ``keep_gradient`` asked for it, each weight that reaches the train loss, with its gradient.
     """
 
     grads: tuple[Tensor, ...]
     report: SolveReport
     finite: bool = True
     usable: bool = True
+    train_grads: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
 # It works under `torch.no_grad()` and `torch.inference_mode()`, too, as long as the losses have their graphs.
@@ -54,6 +56,7 @@ def hypergradient(
     damping: float = 0.0,
     on_failure: OnFailure = "warn",
     loss_scale: float = 1.0,
+    keep_gradient: bool = False,
 ) -> Hypergradient:
     r"""Differentiate an outer loss with respect to parameters that act on it through the trained weights.
 
@@ -81,6 +84,8 @@ def hypergradient(
             result only. Gradients that are not finite are never returned.
         loss_scale: See :class:`~auxilearn.curvature.Hessian`; it is divided out of the result. With a scale other than
             1 an overflow is no failure, but the sign for whoever chose the scale to lower it: look at ``finite``.
+        keep_gradient: Whether to return the train loss's gradient in the weights as well, which the curvature has
+            computed in any case (but for :class:`~auxilearn.curvature.Streamed`, which computes it anew).
 
     Returns:
         The hypergradient with the solver's report.
@@ -114,6 +119,7 @@ def hypergradient(
         v, direct = _outer(val_loss, curvature.params, aux, loss_scale)
         solution = solver.solve(curvature, v)  # (∂²_W L_T)⁻¹ ∂_W L_A
         mixed = curvature.cross(solution.x, aux)  # (∂_φ ∂_W L_T)ᵀ x
+        train_grads = tuple(zip(curvature.params, curvature.gradient(), strict=True)) if keep_gradient else ()
         curvature.release()
         # Of x = 0 a curvature may say None without looking.
         if all(m is None for m in mixed) and float(solution.x.norm()) > 0.0:
@@ -122,7 +128,8 @@ def hypergradient(
             cure = "Compute `train_loss` with the auxiliary network, undetached. Are the two losses in order?"
             raise InputError(explain(rule, finding, cure))
         grads = tuple(_difference(d, m, p) for d, m, p in zip(direct, mixed, aux, strict=True))
-        return _judged(grads, solution.report, on_failure, may_overflow=loss_scale != 1.0)
+        judged = _judged(grads, solution.report, on_failure, may_overflow=loss_scale != 1.0)
+        return replace(judged, train_grads=train_grads) if keep_gradient else judged
 
 
 def _curvature(

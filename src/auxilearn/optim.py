@@ -110,6 +110,7 @@ class MetaOptimizer:
         return_grads: bool = False,
         *,
         grad_scaler: torch.amp.GradScaler | None = None,
+        keep_gradient: bool = False,
     ) -> list[Tensor] | None:
         """Take one outer step; there is no need to call ``backward`` or ``zero_grad``.
 
@@ -123,6 +124,10 @@ class MetaOptimizer:
             return_grads: Whether to return the hypergradient, as it was before clipping.
             grad_scaler: The scaler of a mixed-precision training loop. Pass both losses unscaled, and the train loss
                 itself; call ``update()`` as usual. Not for ``LBFGS``.
+            keep_gradient: Whether to put the train loss's gradient, which this step has computed in any case, into the
+                ``.grad`` of the weights, as ``zero_grad()`` and ``train_loss.backward()`` would. The weights' optimizer
+                may then step on the same batch, which saves a forward and a backward pass. It is the gradient with the
+                auxiliary parameters before this step; with ``grad_scaler`` it is scaled, for ``grad_scaler.step``.
 
         Returns:
             The hypergradient, one tensor for each trainable auxiliary parameter, if asked for.
@@ -146,6 +151,7 @@ class MetaOptimizer:
                 solver=self.solver,
                 on_failure=self.on_failure,
                 loss_scale=scale,
+                keep_gradient=keep_gradient,
             )
             # A scaler that is switched off skips nothing, so it is shown no overflow.
             if grad_scaler is not None and (result.usable or (not result.finite and grad_scaler.is_enabled())):
@@ -155,6 +161,9 @@ class MetaOptimizer:
                 self._clip(aux)
                 self._advance()
         self.report = result.report
+        if keep_gradient:
+            own = {id(p) for p in aux}
+            _hand_over(result.train_grads, [p for p in params if id(p) not in own], scale)
         return list(result.grads) if return_grads else None
 
     def _step_scaled(
@@ -250,6 +259,14 @@ class MetaOptimizer:
         self.meta_optimizer.load_state_dict(state)
         if solver is not None:
             self.solver.load_state_dict(solver)
+
+
+def _hand_over(grads: tuple[tuple[Tensor, Tensor], ...], params: Iterable[Tensor], scale: float) -> None:
+    for p in params:  # those that do not reach the loss
+        p.grad = None
+    for p, g in grads:
+        # A copy, for a gradient may be the very tensor of another weight: that of a @ b in a is b.
+        p.grad = g.clone() if scale == 1.0 else g * scale
 
 
 def _refuse_unfit(optimizer: Optimizer) -> None:

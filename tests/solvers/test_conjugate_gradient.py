@@ -1,14 +1,16 @@
 """Conjugate gradients against the minimiser over the Krylov space, and where curvature fails."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
 from auxilearn import Vector
-from auxilearn.errors import InputError
-from auxilearn.solvers import ConjugateGradient, Status
+from auxilearn.curvature import GaussNewton, Hessian, LossCurvature, Streamed
+from auxilearn.errors import InputError, SolverWarning
+from auxilearn.solvers import ConjugateGradient, Neumann, Status
 from support import Matrix, System, close, geometric, spd
 
 N = 24
@@ -150,3 +152,26 @@ def test_a_consistent_singular_system_is_solved() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, float], rule: str) -> None:
     with pytest.raises(InputError, match=rule):
         ConjugateGradient(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["hessian", "gauss-newton", "streamed", "preconditioned"])
+def test_products_in_half_precision_are_warned_of(kind: str) -> None:
+    w = torch.ones(2, 2, requires_grad=True)
+    make: dict[str, Callable[[], LossCurvature]] = {
+        "hessian": lambda: Hessian(squares(w).sum(), [w]),
+        "preconditioned": lambda: Hessian(squares(w).sum(), [w]),
+        "gauss-newton": lambda: GaussNewton((z := squares(w)).square().sum(), z, [w]),
+        "streamed": lambda: Streamed(lambda _: Hessian(squares(w).sum(), [w]), [0, 1]),
+    }
+
+    def squares(w: torch.Tensor) -> torch.Tensor:
+        return (torch.eye(2) @ w).float().square()
+
+    diagonal = [torch.ones(2, 2)] if kind == "preconditioned" else None
+    solver, v = ConjugateGradient(preconditioner=diagonal), Vector([torch.ones(2, 2)])
+    assert solver.solve(make[kind](), v).report.status is Status.CONVERGED
+    with torch.autocast("cpu", torch.bfloat16):
+        H = make[kind]()
+        with pytest.warns(SolverWarning, match=r"need symmetric products\. .*half precision.*enabled=False"):
+            solver.solve(H, v)
+        Neumann().solve(H, v)

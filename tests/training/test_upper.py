@@ -326,3 +326,12 @@ class Empty(LossCombiner):
 def test_what_cannot_be_learned_is_refused(settings: Any, finding: str) -> None:
     with pytest.raises(InputError, match=finding):
         Upper(Learned(**settings), K, M, DEVICE)
+
+
+def test_one_outer_step_calls_autograd_as_often_for_any_number_of_models_and_losses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, calls, engine = World(solver=Neumann(terms=2, alpha=0.01)), [], torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *a, **k: calls.append(1) or engine(*a, **k))
+    world.step()
+    assert len(calls) == 3 + 2

@@ -48,6 +48,11 @@ class CurvatureOperator(ABC):
     @abstractmethod
     def _multiply(self, v: Vector, /) -> Vector: ...
 
+    @property
+    def half_precision(self) -> bool:
+        """Whether products pass through bfloat16 or float16, so that they are symmetric to a few thousandths only."""
+        return False
+
 
 class LossCurvature(CurvatureOperator):
     r"""Second derivatives of a training loss :math:`L_T(W, \varphi)`, in the weights and across the two levels.

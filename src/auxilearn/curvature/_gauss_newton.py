@@ -78,6 +78,11 @@ class GaussNewton(LossCurvature):
     def cross(self, x: Vector, aux_params: Sequence[Tensor], /) -> tuple[Tensor | None, ...]:
         return self._hessian.cross(x, aux_params)
 
+    @property
+    def half_precision(self) -> bool:
+        """See :class:`CurvatureOperator`."""
+        return self._hessian.half_precision
+
     def release(self) -> None:
         self._hessian.release()
         self._pullback = Vector(())

@@ -6,10 +6,11 @@ from typing import final
 from torch import Tensor
 
 from auxilearn import _checks
-from auxilearn._autograd import filled, gradients, reached
+from auxilearn._autograd import gradients, reached
+from auxilearn._second_order import passes_half_precision
 from auxilearn._vectors import Vector
 from auxilearn.curvature._base import LossCurvature
-from auxilearn.errors import InputError
+from auxilearn.curvature._retained import RetainedGradient
 
 
 @final
@@ -49,32 +50,26 @@ class Hessian(LossCurvature):
         _checks.positive("loss_scale", loss_scale)
         candidates = _checks.tensors("params", params)
         scaled = loss if loss_scale == 1.0 else loss * loss_scale
-        found, self._gradient = reached("train_loss", candidates, gradients(scaled, candidates, create_graph=True))
+        found, gradient = reached("train_loss", candidates, gradients(scaled, candidates, create_graph=True))
         super().__init__(found, damping=damping)
-        self._unscale = 1.0 / loss_scale
+        self._retained = RetainedGradient(gradient, found, unscale=1.0 / loss_scale)
 
     def gradient(self) -> Vector:
-        return self._unscaled(Vector(g.detach() for g in self.held()))
+        return self._retained.values()
 
     def _multiply(self, v: Vector, /) -> Vector:
-        found = self._differentiate(v, self.params)
-        return self._unscaled(filled(found, self.params))
+        return self._retained.multiply(v)
 
     def cross(self, x: Vector, aux_params: Sequence[Tensor], /) -> tuple[Tensor | None, ...]:
-        found = self._differentiate(x, aux_params)
-        return found if self._unscale == 1.0 else tuple(None if g is None else g * self._unscale for g in found)
+        return self._retained.differentiate(x, aux_params)
 
     def release(self) -> None:
-        self._gradient = ()
+        self._retained.release()
 
-    def _differentiate(self, v: Vector, inputs: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        # A gradient that is constant in W and in φ (a loss linear in that weight) has no graph, and contributes
-        # nothing.
-        pairs = [(g, c) for g, c in zip(self.held(), v, strict=True) if g.requires_grad]
-        if not pairs:
-            return (None,) * len(inputs)
-        outputs, cotangents = zip(*pairs, strict=True)
-        return gradients(outputs, inputs, cotangents)
+    @property
+    def half_precision(self) -> bool:
+        """See :class:`CurvatureOperator`; looked up in the graph, for autocast may have ended."""
+        return passes_half_precision(self.held(), self.params)
 
     def held(self) -> tuple[Tensor, ...]:
         """Return the gradient with its graph.
@@ -85,9 +80,4 @@ class Hessian(LossCurvature):
         Raises:
             InputError: After :meth:`release`.
         """
-        if not self._gradient:
-            raise InputError("A curvature operator cannot be used after `release()`. It was released. Build a new one.")
-        return self._gradient
-
-    def _unscaled(self, v: Vector) -> Vector:
-        return v if self._unscale == 1.0 else v * self._unscale
+        return self._retained.held()

@@ -56,8 +56,9 @@ class Streamed(LossCurvature, Generic[Batch]):
         self._build = build
         self._replay = ReplayedRandomness()
         with self._replay():
-            params = self._built(self._batches[0]).params
-        super().__init__(params, damping=damping)
+            first = self._built(self._batches[0])
+        super().__init__(first.params, damping=damping)
+        self._half_precision = first.half_precision
 
     def gradient(self) -> Vector:
         return self._mean(lambda operator: operator.gradient().tensors, self.params)
@@ -76,11 +77,16 @@ class Streamed(LossCurvature, Generic[Batch]):
         mean = self._mean(of, aux_params)
         return tuple(g if h else None for g, h in zip(mean, hit, strict=True))
 
+    @property
+    def half_precision(self) -> bool:
+        """See :class:`CurvatureOperator`."""
+        return self._half_precision
+
     def _mean(self, of: Callable[[LossCurvature], tuple[Tensor | None, ...]], like: Sequence[Tensor]) -> Vector:
         total = Vector(t.detach() for t in like).zeros_like()
         with self._replay():
             for batch in self._batches:
-                total = total + filled(of(self._operator(batch)), like)
+                total.add_(filled(of(self._operator(batch)), like), scale=1.0)
         return total * (1.0 / len(self._batches))
 
     def _operator(self, batch: Batch) -> LossCurvature:

@@ -1,12 +1,15 @@
 """Conjugate gradients, truncated at negative curvature."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import final
 
 from auxilearn import _checks
+from auxilearn._checks import explain
 from auxilearn._vectors import Vector, dots
 from auxilearn.curvature import CurvatureOperator
+from auxilearn.errors import SolverWarning
 from auxilearn.solvers._base import Iterate, IterativeSolver, Status, rounding
 
 
@@ -19,7 +22,8 @@ class ConjugateGradient(IterativeSolver):
     :math:`\langle p, Hp\rangle \le 0`, the solution so far is returned with ``Status.NEGATIVE_CURVATURE``; if it is the
     first direction, the step :math:`x = v\,\|v\|^2 / |\langle v, Hv\rangle|` (or :math:`x = v` without any curvature).
     Damping on the operator moves the spectrum up. A singular operator needs it, unless ``v`` is in its range: otherwise
-    there is no solution, and the iterates grow.
+    there is no solution, and the iterates grow. Directions stay conjugate only if products are symmetric; those of a
+    loss computed in bfloat16 or float16 (by autocast) are not, and a :class:`~auxilearn.errors.SolverWarning` says so.
 
     Args:
         max_steps: The most products used.
@@ -51,13 +55,16 @@ class ConjugateGradient(IterativeSolver):
         _checks.at_least("tolerance", self.tolerance, 0.0)
 
     def _solve(self, H: CurvatureOperator, v: Vector, /) -> Iterate:
-        x, r, p = v.zeros_like(), v, v
-        rr = float(r.dot(r))
+        if H.half_precision:
+            _warn_of_half_precision()
+        # Solution and residual are buffers of our own, changed in place.
+        x, r, p = v.zeros_like(), v.clone(), v
+        rr = pp = float(r.dot(r))
         goal = self.tolerance**2 * rr
         largest = 0.0
         for step in range(self.max_steps):
             Hp = H @ p
-            pp, pHp, square = dots((p, p), (p, Hp), (Hp, Hp))
+            pHp, square = dots((p, Hp), (Hp, Hp))
             if not math.isfinite(pHp + square):
                 return Iterate(v * math.nan, Status.NON_FINITE)
             # On a singular operator the direction ends in its null space: the curvature is rounding of either sign.
@@ -69,10 +76,18 @@ class ConjugateGradient(IterativeSolver):
                 return Iterate(x, Status.NEGATIVE_CURVATURE, r, largest or None, negative_curvature=pHp < -noise)
             largest = max(largest, math.sqrt(square / pp))
             alpha = rr / pHp
-            x = x.add(p, scale=alpha)
-            r = r.add(Hp, scale=-alpha)
+            x.add_(p, scale=alpha)
+            r.add_(Hp, scale=-alpha)
             rr, rr_before = float(r.dot(r)), rr
             if rr <= goal:
                 return Iterate(x, Status.CONVERGED, r, largest)
-            p = r.add(p, scale=rr / rr_before)
+            beta = rr / rr_before
+            p, pp = r.add(p, scale=beta), rr + beta**2 * pp  # the residual is orthogonal to the last direction
         return Iterate(x, Status.TRUNCATED, r, largest)
+
+
+def _warn_of_half_precision() -> None:
+    rule = "Conjugate gradients need symmetric products."
+    finding = "The train loss was computed in half precision, where they are symmetric to a few thousandths only."
+    cure = "Compute it inside `torch.autocast(..., enabled=False)` for the outer step, or use `Neumann`."
+    warnings.warn(explain(rule, finding, cure), SolverWarning, stacklevel=4)

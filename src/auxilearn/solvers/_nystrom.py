@@ -83,7 +83,7 @@ class Nystrom(IterativeSolver):
         inside = columns @ (gains * (columns.T @ torch.stack([y.dot(v) for y in images])))  # U (Λ⁻¹ − 1/λ_min) Uᵀ v
         x = v / floor
         for weight, y in zip(inside, images, strict=True):
-            x = x.add(y, scale=float(weight))
+            x.add_(y, scale=float(weight))
         full = len(basis) == sum(t.numel() for t in v)
         return Iterate(
             x,
@@ -99,7 +99,7 @@ class Nystrom(IterativeSolver):
             q = v.randn_like(generator)
             for _ in range(2):  # Gram and Schmidt twice is enough (Kahan, Parlett)
                 for b in basis:
-                    q = q.add(b, scale=-float(b.dot(q)))
+                    q.add_(b, scale=-float(b.dot(q)))
                 q = q / float(q.norm())
             basis.append(q)
         return basis

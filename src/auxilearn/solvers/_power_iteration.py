@@ -3,7 +3,7 @@
 import math
 from typing import Any, NamedTuple, final
 
-from auxilearn._vectors import Vector
+from auxilearn._vectors import Vector, dots
 from auxilearn.curvature import CurvatureOperator
 
 
@@ -39,19 +39,21 @@ class PowerIteration:
         Returns:
             The estimate; NaN or infinite if a product is.
         """
-        unit = v / float(v.norm())
+        u, steps = v / float(v.norm()), first_steps
         kept = None if self._vector is None else self._vector.moved_like(v)
-        u, steps = (unit, first_steps) if kept is None else (kept + 0.1 * unit, 1)
+        if kept is not None:
+            mixed = kept.add(u, scale=0.1)
+            u, steps = mixed / float(mixed.norm()), 1
         largest, negative = 0.0, False
         for _ in range(steps):
-            u = u / float(u.norm())
             product = H @ u
-            size = float(product.norm())
+            square, curvature = dots((product, product), (u, product))
+            size = math.sqrt(square) if square >= 0 else math.nan
             if size == 0.0 or not math.isfinite(size):
                 return Estimate(max(largest, size) if size == 0.0 else size, negative)
-            negative = negative or float(u.dot(product)) < 0
-            largest, u = max(largest, size), product
-        self._vector = u / float(u.norm())
+            negative = negative or curvature < 0
+            largest, u = max(largest, size), product / size
+        self._vector = u
         return Estimate(largest, negative)
 
     def state_dict(self) -> dict[str, Any]:

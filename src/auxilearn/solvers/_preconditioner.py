@@ -45,6 +45,11 @@ class SymmetricallyScaled(CurvatureOperator):
     def _multiply(self, v: Vector, /) -> Vector:
         return (self._inner @ v.times(self._root)).times(self._root)
 
+    @property
+    def half_precision(self) -> bool:
+        """That of the operator."""
+        return self._inner.half_precision
+
 
 @final
 class Shifted(CurvatureOperator):
@@ -61,6 +66,11 @@ class Shifted(CurvatureOperator):
 
     def _multiply(self, v: Vector, /) -> Vector:
         return self._inner @ v + v.times(self._diagonal)
+
+    @property
+    def half_precision(self) -> bool:
+        """That of the operator."""
+        return self._inner.half_precision
 
 
 def scaling(preconditioner: Preconditioner, H: CurvatureOperator, v: Vector, /) -> tuple[Vector, CurvatureOperator]:
