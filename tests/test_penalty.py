@@ -141,6 +141,14 @@ def test_beside_a_training_loop_it_reaches_the_same_hypergradient() -> None:
     torch.testing.assert_close(w.detach(), alone.params[0])
 
 
+def test_a_twin_may_be_trained_without_being_asked() -> None:
+    problem, _ = live()
+    one, other = method(problem, steps=5), method(problem)
+    for _ in range(4):
+        other.advance()
+    assert torch.equal(one.hypergradient()[0], other.hypergradient()[0])
+
+
 def test_the_strength_may_grow() -> None:
     problem, w = live()
     primary, penalty, errors = SGD([w], lr=0.2), method(problem, strength=10.0), []

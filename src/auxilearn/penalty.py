@@ -162,7 +162,7 @@ class PenaltyMethod:
         ...     primary.zero_grad()
         ...     problem.train_loss(problem.params, problem.aux_params).backward()
         ...     primary.step()
-        ...     (phi.grad,) = penalty.hypergradient()
+        ...     (phi.grad,) = penalty.hypergradient()  # or `penalty.advance()`, between outer steps
         ...     outer.step()
         >>> round(phi.item(), 3)
         1.0
@@ -200,8 +200,22 @@ class PenaltyMethod:
             raise InputError(explain(rule, f"It gives a `{type(made).__name__}`.", cure))
         self._optimizer = made
 
+    def advance(self) -> None:
+        """Train the twin for ``steps``: after each of your training steps, where outer steps are rarer than those.
+
+        Raises:
+            InputError: If a loss is not a finite scalar or misses its parameters, or the strength is not positive.
+                After an error the twin begins anew from the weights.
+        """
+        _checks.positive("strength", self.strength)
+        try:
+            _train(self._problem, self._twin, self._aux(), self._optimizer, 1.0 / self.strength, self.steps)
+        except InputError:
+            self.restart()
+            raise
+
     def hypergradient(self) -> Tensors:
-        """Train the twin a little, and return the hypergradient; nothing else is changed.
+        """Train the twin for ``steps``, and return the hypergradient; nothing else is changed.
 
         Returns:
             One tensor for each auxiliary parameter.
@@ -210,15 +224,17 @@ class PenaltyMethod:
             InputError: If a loss is not a finite scalar or misses its parameters, or the strength is not positive.
             SolverError: If the hypergradient is not finite. After an error the twin begins anew from the weights.
         """
-        _checks.positive("strength", self.strength)
-        aux = tuple(p.detach().requires_grad_() for p in self._problem.aux_params)
-        here = tuple(p.detach().requires_grad_() for p in self._problem.params)
+        self.advance()
         try:
-            _train(self._problem, self._twin, aux, self._optimizer, 1.0 / self.strength, self.steps)
-            return _quotient(self._problem, self._twin, here, aux, self.strength, symmetric=False)
+            return _quotient(
+                self._problem, self._twin, self._problem.params, self._aux(), self.strength, symmetric=False
+            )
         except (InputError, SolverError):
             self.restart()
             raise
+
+    def _aux(self) -> Tensors:
+        return tuple(p.detach().requires_grad_() for p in self._problem.aux_params)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the twin, its optimizer's state and the strength.
