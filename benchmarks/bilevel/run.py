@@ -94,7 +94,7 @@ def compare(task: Task, methods: list[str], *, quick: bool, budget: float, seeds
     for name in methods:
         grid = [(s, r) for s in task.steps for r in task.ratios]
         if quick:
-            grid = [(s, r) for s in task.steps[1::2] for r in task.ratios[:2]]
+            grid = [(s, r) for s in task.steps[1::2] for r in task.ratios[1:3]]
         scores = {}
         for step, ratio in grid:
             run = Run(task.name, name, step, ratio, 0, budget, quick)
