@@ -19,6 +19,7 @@ from auxilearn._vectors import Vector
 from auxilearn.bilevel import BilevelProblem
 from auxilearn.implicit import Hypergradient, hypergradient
 from auxilearn.optim import MetaOptimizer
+from auxilearn.penalty import Penalized, PenaltyMethod, penalized
 from auxilearn.scoring import Usefulness, usefulness
 from auxilearn.unrolling import Unrolled, unrolled
 from auxilearn.verification import HypergradientCheck, check_hypergradient
@@ -28,11 +29,14 @@ __all__ = [
     "Hypergradient",
     "HypergradientCheck",
     "MetaOptimizer",
+    "Penalized",
+    "PenaltyMethod",
     "Unrolled",
     "Usefulness",
     "Vector",
     "check_hypergradient",
     "hypergradient",
+    "penalized",
     "unrolled",
     "usefulness",
 ]

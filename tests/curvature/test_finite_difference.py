@@ -1,15 +1,17 @@
 """Finite differences: the weights come back bit by bit, and every evaluation sees the same world."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from auxilearn import Vector
+from auxilearn import Vector, hypergradient
 from auxilearn.curvature import FiniteDifference, Hessian
 from auxilearn.errors import InputError
 from auxilearn.safety import second_order
+from auxilearn.solvers import Identity, OptimizerMetric
 from support import DEVICE, Regression, close, matrix_of, normal
 
 
@@ -184,3 +186,90 @@ def test_batch_norm_statistics_stay_inside_second_order() -> None:
     found = FiniteDifference(closure, params) @ like
     assert all(torch.equal(b, before[name]) for name, b in norm.named_buffers())
     assert close(found.flat(), (Hessian(closure(), params) @ like).flat(), 1e-6)
+
+
+def first_order(problem: Regression, *, step: float | None = None) -> tuple[Tensor, int]:
+    """Return the hypergradient by first derivatives only, and how often the training loss was computed."""
+    calls: list[int] = []
+
+    def closure() -> Tensor:
+        calls.append(1)
+        return problem.loss()
+
+    H = FiniteDifference(closure, problem.weights, step=step, probe=False)
+    outer = problem.outputs().square().mean() + problem.phi.sum()
+    result = hypergradient(H, outer, params=(), aux_params=[problem.phi], solver=Identity())
+    return result.grads[0], len(calls)
+
+
+def test_with_the_identity_a_hypergradient_is_the_formula_of_darts() -> None:
+    problem = Regression()
+    outer = problem.outputs().square().mean() + problem.phi.sum()
+    v = torch.autograd.grad(outer, problem.weights)
+    epsilon = 0.01 / float(torch.cat([t.flatten() for t in v]).norm())
+
+    def slope(sign: float) -> Tensor:
+        moved = [w + sign * epsilon * t for w, t in zip(problem.weights, v, strict=True)]
+        return torch.autograd.grad(problem.loss_of_outputs(problem.outputs(moved)), problem.phi)[0]
+
+    darts = 1.0 - (slope(1.0) - slope(-1.0)) / (2 * epsilon)  # ∂_φ L_A − the difference
+    found, calls = first_order(problem, step=0.01 / (1 + float(problem.flat_weights().norm())))
+    assert close(found, darts, 1e-10)
+    assert calls == 2
+
+
+def test_the_mixed_product_errs_by_the_square_of_the_step() -> None:
+    problem = Regression()
+    v = torch.autograd.grad(problem.outputs().square().mean(), problem.weights)
+    exact = 1.0 - problem.mixed().T @ torch.cat([t.flatten() for t in v])
+    errors = [float((first_order(problem, step=0.02 / 2**k)[0] - exact).norm()) for k in range(4)]
+    assert [a / b for a, b in pairwise(errors)] == pytest.approx([4.0] * 3, rel=0.05)
+    assert close(first_order(problem)[0], exact, 1e-8)
+
+
+def test_with_the_identity_no_graph_is_differentiated_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, whole = Regression(), torch.autograd.grad
+
+    def watched(*args: object, **kwargs: object) -> object:
+        assert not kwargs.get("create_graph")
+        return whole(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.autograd, "grad", watched)
+    assert first_order(problem)[1] == 2
+
+
+def test_without_a_probe_the_gradient_is_taken_when_asked_for() -> None:
+    problem, calls = Regression(), []
+
+    def closure() -> Tensor:
+        calls.append(1)
+        return problem.loss()
+
+    H = FiniteDifference(closure, problem.weights, probe=False)
+    assert not calls
+    exact = torch.cat([g.flatten() for g in torch.autograd.grad(problem.loss(), problem.weights)])
+    assert torch.equal(H.gradient().flat(), exact)
+    assert torch.equal(H.gradient().flat(), exact)
+    assert len(calls) == 1
+
+
+def test_without_a_probe_a_bad_closure_is_refused_at_its_first_use() -> None:
+    problem = Regression()
+    H = FiniteDifference(lambda: problem.outputs(), problem.weights, probe=False)
+    with pytest.raises(InputError, match="`train_loss` must be a scalar"):
+        H @ problem.flat_weights()
+
+
+def test_a_preconditioned_identity_steps_along_the_metric_of_the_optimizer() -> None:
+    problem = Regression()
+    optimizer = torch.optim.Adam(problem.weights, lr=0.01)
+    problem.loss().backward(inputs=problem.weights)
+    optimizer.step()
+    outer = problem.outputs().square().mean()
+    metric = OptimizerMetric(optimizer)
+    P, _ = metric.read(problem.weights)
+    v = torch.cat([t.flatten() for t in torch.autograd.grad(outer, problem.weights)])
+    H = FiniteDifference(problem.loss, problem.weights, probe=False)
+    outer = problem.outputs().square().mean()
+    found = hypergradient(H, outer, params=(), aux_params=[problem.phi], solver=Identity(preconditioner=metric))
+    assert close(found.grads[0], -problem.mixed().T @ (P.flat() * v), 1e-8)

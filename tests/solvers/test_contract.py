@@ -20,6 +20,7 @@ from auxilearn.solvers import (
     LinearSolver,
     Neumann,
     Nystrom,
+    SingleLoop,
     Solution,
     Status,
     WarmStart,
@@ -61,6 +62,8 @@ PRODUCTS: dict[str, tuple[LinearSolver, int]] = {
     "nystrom beyond full rank": (Nystrom(rank=100), N),
     "dense": (Dense(), N),
     "warm start": (WarmStart(Neumann(terms=7, alpha=0.01)), 7),
+    "single loop": (SingleLoop(alpha=0.01), 0),
+    "single loop auto": (SingleLoop(), 1),
 }
 every_setting = pytest.mark.parametrize("name", PRODUCTS)
 
@@ -197,7 +200,10 @@ def test_the_products_are_the_documented_ones(name: str) -> None:
     assert measured.products == products + (0 if isinstance(solver, ConjugateGradient) else 1)
 
 
-@pytest.mark.parametrize(("name", "later"), [("neumann auto", 7 + 1), ("warm start", 7 + 1), ("nystrom", 6)])
+@pytest.mark.parametrize(
+    ("name", "later"),
+    [("neumann auto", 7 + 1), ("warm start", 7 + 1), ("nystrom", 6), ("single loop", 1), ("single loop auto", 1)],
+)
 def test_later_calls_use_the_documented_number(name: str, later: int) -> None:
     system, solver = System(geometric(100.0)), fresh(PRODUCTS[name][0])
     solver.solve(system.operator(), system.v)

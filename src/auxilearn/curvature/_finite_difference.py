@@ -27,6 +27,17 @@ class FiniteDifference(LossCurvature):
     time of a gradient: the originals are never written, hence restored bit by bit, and graphs that you hold stay
     valid. Every evaluation sees the same random numbers, and the random state is put back.
 
+    The mixed derivative is taken in the same way, by two gradients with respect to :math:`\varphi` alone:
+
+    .. math:: (\partial_\varphi \partial_W L_T)^\top x \approx \frac{\partial_\varphi L_T(W + \varepsilon x, \varphi)
+        - \partial_\varphi L_T(W - \varepsilon x, \varphi)}{2\varepsilon}
+
+    With :class:`~auxilearn.solvers.Identity`, which takes no product, and ``probe=False``, a hypergradient thus costs
+    two gradients of the training loss and one of the outer loss, and no graph is ever differentiated twice. That is the
+    formula of DARTS, whose :math:`\varepsilon = 0.01/\|v\|` is ``step=0.01 / (1 + ‖W‖)`` here. With the optimizer's
+    metric as preconditioner it is that of SAMA, but for second moments: they count as constants here, while SAMA
+    differentiates one update through them. The error is :math:`O(\varepsilon^2)`.
+
     Args:
         closure: Computes the training loss from the present weights, a scalar with its graph. Wrap its body in
             :func:`auxilearn.safety.second_order` to keep BatchNorm statistics as they are; for a compiled model pass it
@@ -35,6 +46,8 @@ class FiniteDifference(LossCurvature):
         step: The relative step :math:`s`; by default the cube root of the machine precision, which balances rounding
             against truncation.
         damping: :math:`\delta \ge 0`, added to the diagonal.
+        probe: Whether to take a gradient at the start, which tells the weights that reach the loss from the others.
+            False spares it, and trusts that all of them do.
         allow_low_precision: Whether to accept bfloat16 and float16 weights, whose rounding hides the perturbation.
 
     Raises:
@@ -45,6 +58,10 @@ class FiniteDifference(LossCurvature):
         >>> H = FiniteDifference(lambda: (w**3).sum(), [w])
         >>> (H @ Vector([torch.ones(2, dtype=torch.float64)])).tensors[0].round(decimals=6).tolist()
         [6.0, 12.0]
+
+    References:
+        Liu, Simonyan and Yang, "DARTS: differentiable architecture search", ICLR 2019, Eq. (8); Choe et al., "Making
+        scalable meta learning practical", NeurIPS 2023.
     """
 
     def __init__(
@@ -54,6 +71,7 @@ class FiniteDifference(LossCurvature):
         *,
         step: float | None = None,
         damping: float = 0.0,
+        probe: bool = True,
         allow_low_precision: bool = False,
     ) -> None:
         if not callable(closure):
@@ -67,15 +85,25 @@ class FiniteDifference(LossCurvature):
             raise InputError(explain(rule, f"They are in {dtype}, which rounds the perturbation away.", cure))
         self._closure = closure
         self._replay = ReplayedRandomness()
-        with self._replay():
-            loss = _checks.scalar_loss("train_loss", closure())
-        found, self._gradient = reached("train_loss", candidates, gradients(loss, candidates, retain_graph=False))
-        super().__init__(found, damping=damping)
+        self._judged = False
+        self._gradient: tuple[Tensor, ...] | None = None
+        if probe:
+            candidates, self._gradient = reached("train_loss", candidates, self._gradient_here(candidates))
+        super().__init__(candidates, damping=damping)
         self._step = torch.finfo(dtype).eps ** (1 / 3) if step is None else step
         _checks.positive("step", self._step)
 
     def gradient(self) -> Vector:
+        if self._gradient is None:
+            self._gradient = filled(self._gradient_here(self.params), self.params).tensors
         return Vector(self._gradient)
+
+    def _gradient_here(self, inputs: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        with self._replay():
+            loss = self._closure()
+            # Only the first evaluation is judged: later ones that are not finite are for the solver to report.
+            loss, self._judged = loss if self._judged else _checks.scalar_loss("train_loss", loss), True
+            return gradients(loss, inputs, retain_graph=False)
 
     def _multiply(self, v: Vector, /) -> Vector:
         return filled(self._difference(v, self.params), self.params)
@@ -96,9 +124,8 @@ class FiniteDifference(LossCurvature):
         )
 
     def _gradient_at(self, direction: Vector, scale: float, inputs: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        with self._moved(direction, scale), self._replay():
-            loss = self._closure()
-            return gradients(loss, inputs, retain_graph=False)
+        with self._moved(direction, scale):
+            return self._gradient_here(inputs)
 
     @contextmanager
     def _moved(self, direction: Vector, scale: float) -> Generator[None, None, None]:

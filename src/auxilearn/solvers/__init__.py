@@ -9,6 +9,7 @@ solver                      products               when
 :class:`Nystrom`            rank                   a few large eigenvalues and a flat rest
 :class:`Dense`              number of parameters   the truth, for small problems
 :class:`WarmStart`          those of its solver+1  slowly changing systems
+:class:`SingleLoop`         1, never more          a new batch every call: the noise averages out over the calls
 ==========================  =====================  ===========================================================
 
 >>> import torch
@@ -29,6 +30,7 @@ from auxilearn.solvers._metric import OptimizerMetric
 from auxilearn.solvers._neumann import Neumann
 from auxilearn.solvers._nystrom import Nystrom
 from auxilearn.solvers._preconditioner import Metric, Preconditioner
+from auxilearn.solvers._single_loop import SingleLoop
 from auxilearn.solvers._warm_start import WarmStart
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "Nystrom",
     "OptimizerMetric",
     "Preconditioner",
+    "SingleLoop",
     "Solution",
     "SolveReport",
     "Status",

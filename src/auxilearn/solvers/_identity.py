@@ -17,6 +17,9 @@ class Identity(IterativeSolver):
     gradient, i.e. that of one training step. For the weights of auxiliary losses in early training this is often as
     good as more.
 
+    With :class:`~auxilearn.curvature.FiniteDifference` as the train loss no second derivative is taken at all, as in
+    DARTS; with an :class:`OptimizerMetric` besides, much as in SAMA.
+
     Args:
         preconditioner: See :class:`IterativeSolver`.
         measure_residual: Whether to spend one product on the residual.

@@ -56,6 +56,14 @@ class PowerIteration:
         self._vector = u
         return Estimate(largest, negative)
 
+    def restart(self, u: Vector, /) -> None:
+        """Go on from another vector, one that is known to lie along a large eigenvalue.
+
+        Args:
+            u: The vector, not zero.
+        """
+        self._vector = u / float(u.norm())
+
     def state_dict(self) -> dict[str, Any]:
         """Return the vector.
 

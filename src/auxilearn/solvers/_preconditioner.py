@@ -36,14 +36,18 @@ class SymmetricallyScaled(CurvatureOperator):
     Args:
         H: The operator.
         root: The diagonal ``S``, the root of the preconditioner.
+
+    Attributes:
+        root: See above.
     """
 
     def __init__(self, H: CurvatureOperator, root: Vector, /) -> None:
         super().__init__()
-        self._inner, self._root = H, root
+        self.root = root
+        self._inner = H
 
     def _multiply(self, v: Vector, /) -> Vector:
-        return (self._inner @ v.times(self._root)).times(self._root)
+        return (self._inner @ v.times(self.root)).times(self.root)
 
     @property
     def half_precision(self) -> bool:
