@@ -35,15 +35,16 @@ class CompiledHessian:
     :math:`(W, \varphi) \mapsto \partial_W L_T` as a whole. Its backward pass, compiled too, is
     :math:`v \mapsto (\partial_W^2 L_T\, v,\; (\partial_\varphi \partial_W L_T)^\top v)`, so that a product recomputes
     nothing that does not depend on :math:`v`. It gains where a product is many small or element-wise kernels, as in
-    convolutional networks; where it is a few large matrix products there is little to gain.
+    convolutional networks; where it is a few large matrix products there is little to gain. Both parts are computed
+    each time, so that the one mixed product of an outer step costs somewhat more than without compiling.
 
     The first call compiles, which takes from seconds to minutes, and compares the gradient and one product with those
     of :class:`Hessian`, in the precision of the weights. Later calls with the same shapes compile nothing. Another
     batch size compiles once more, for any size from then on.
 
     Every call runs inside :func:`auxilearn.safety.second_order`: buffers of the modules (BatchNorm statistics) and the
-    random state stay as they were, and dropout draws what it would draw next. (Inductor of torch 2.6 draws other numbers;
-    the comparison of the first call then refuses the loss.)
+    random state stay as they were, and dropout draws what it would draw next. (Inductor of torch 2.6 draws other
+    numbers; the comparison of the first call then refuses the loss.)
 
     Args:
         loss: Computes the training loss :math:`L_T`, a scalar, from the tensors of a batch by calling the modules. Its
