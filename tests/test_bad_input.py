@@ -4,6 +4,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -1007,7 +1008,10 @@ def test_bfloat16_weights_under_a_float32_loss_keep_the_direction(solver: Any) -
         net, phi = stranger(4, 2, dtype=dtype), stranger(2, dtype=torch.float32)
         outputs = (x.to(dtype) @ net).float()
         train, val = ((outputs - phi) ** 2).mean() + (net.float() ** 2).mean(), ((outputs - 0.5) ** 2).mean()
-        found.append(hypergradient(train, val, params=[net], aux_params=[phi], solver=copy.deepcopy(solver)).grads[0])
+        half = dtype == torch.bfloat16 and isinstance(solver, ConjugateGradient)
+        with pytest.warns(SolverWarning, match="symmetric products") if half else nullcontext():
+            result = hypergradient(train, val, params=[net], aux_params=[phi], solver=copy.deepcopy(solver))
+        found.append(result.grads[0])
     assert found[1].dtype == torch.float32
     assert float(torch.cosine_similarity(*found, dim=0)) > 0.99
 

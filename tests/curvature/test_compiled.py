@@ -42,7 +42,7 @@ NETWORKS: dict[str, Callable[[], list[nn.Module]]] = {
     "MLP": lambda: [nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)],
     "BatchNorm and dropout": lambda: [nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3)],
     "tied and unused": lambda: [Tied(), nn.Linear(4, 3)],
-    "dropout": lambda: [nn.Linear(4, 3), nn.Dropout(0.5), nn.Tanh()],
+    "one layer": lambda: [nn.Linear(4, 3), nn.Tanh()],
     "attention": lambda: [nn.Linear(4, 12), Attention(), nn.Linear(4, 3)],
 }
 
@@ -110,7 +110,7 @@ def test_it_is_the_eager_hessian_at_every_step_and_compiles_once(name: str) -> N
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @pytest.mark.filterwarnings("ignore")  # what Inductor has to say is its own affair
 def test_inductor_gives_the_same(dtype: torch.dtype, tolerance: float) -> None:
-    world = World("dropout", dtype)
+    world = World("one layer", dtype)
     compiled, phi = world.compiled("inductor"), list(world.combiner.parameters())
     before = graphs()
     for _ in range(2):
@@ -126,7 +126,18 @@ def test_another_batch_size_compiles_once_more() -> None:
     for size in (12, 7, 5, 9):
         batch = normal(size, 4, dtype=torch.float64, seed=size), normal(size, 3, dtype=torch.float64, seed=size + 1)
         check_equal(compiled(*batch), world.eager(*batch), phi, 1e-12)
-    assert graphs() == before + 2
+    assert graphs() - before in {2, 4}  # torch 2.6 compiles for each size anew
+
+
+def test_too_many_batch_sizes_are_refused() -> None:
+    world = World()
+    compiled = world.compiled(dynamic=False)
+    limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
+    with torch._dynamo.config.patch({limit: 2}):
+        for size in (12, 7):
+            compiled(world.batch[0][:size], world.batch[1][:size])
+        with pytest.raises(InputError, match=r"few batch sizes\. .* Pad or drop the last batch"):
+            compiled(world.batch[0][:5], world.batch[1][:5])
 
 
 def test_the_hypergradient_takes_it() -> None:

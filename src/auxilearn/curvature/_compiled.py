@@ -35,14 +35,16 @@ class CompiledHessian:
     :math:`(W, \varphi) \mapsto \partial_W L_T` as a whole. Its backward pass, compiled too, is
     :math:`v \mapsto (\partial_W^2 L_T\, v,\; (\partial_\varphi \partial_W L_T)^\top v)`, so that a product recomputes
     nothing that does not depend on :math:`v`. It gains where a product is many small or element-wise kernels, as in
-    convolutional networks; where it is a few large matrix products there is little to gain.
+    convolutional networks; where it is a few large matrix products there is little to gain. Both parts are computed
+    each time, so that the one mixed product of an outer step costs somewhat more than without compiling.
 
     The first call compiles, which takes from seconds to minutes, and compares the gradient and one product with those
     of :class:`Hessian`, in the precision of the weights. Later calls with the same shapes compile nothing. Another
     batch size compiles once more, for any size from then on.
 
     Every call runs inside :func:`auxilearn.safety.second_order`: buffers of the modules (BatchNorm statistics) and the
-    random state stay as they were, and dropout draws what it would draw next.
+    random state stay as they were, and dropout draws what it would draw next. (Inductor of torch 2.6 draws other
+    numbers; the comparison of the first call then refuses the loss.)
 
     Args:
         loss: Computes the training loss :math:`L_T`, a scalar, from the tensors of a batch by calling the modules. Its
@@ -93,7 +95,7 @@ class CompiledHessian:
         # Inductor has random numbers of its own unless it is told to use torch's.
         options: dict[str, Any] | None = {"fallback_random": True} if backend == "inductor" else None
         self._compiled = torch.compile(
-            _gradient_of(_Caller(self._networks, loss)),
+            _gradient_of(_Caller(self._networks), loss),
             fullgraph=True,
             dynamic=dynamic,
             backend=backend,
@@ -173,23 +175,25 @@ _NUMBERS = count()
 @final
 class _Caller(nn.Module):
     # The networks hang below the module that is called, so that their parameters are replaced for the loss's time.
-    def __init__(self, networks: nn.ModuleList, loss: Callable[..., Tensor]) -> None:
+    def __init__(self, networks: nn.ModuleList) -> None:
         super().__init__()
-        self.networks, self.loss = networks, loss
+        self.networks = networks
 
-    def forward(self, *batch: Tensor) -> Tensor:
-        return self.loss(*batch)
+    def forward(self, loss: Callable[..., Tensor], *batch: Tensor) -> Tensor:
+        return loss(*batch)
 
 
-def _gradient_of(caller: _Caller) -> Callable[..., Any]:
-    def gradient(weights: dict[str, Tensor], batch: tuple[Tensor, ...]) -> tuple[dict[str, Tensor], Tensor]:
-        def loss(weights: dict[str, Tensor]) -> Tensor:
-            # Buffers are copied here, for nothing from outside may be written while a function is differentiated.
-            state = {name: buffer.clone() for name, buffer in caller.named_buffers()}
-            state |= {f"networks.{name}": p for name, p in weights.items()}
-            return cast("Tensor", functional_call(caller, state, batch)).reshape(())
+def _value(caller: _Caller, loss: Callable[..., Tensor], weights: dict[str, Tensor], batch: tuple[Tensor, ...]) -> Any:
+    # Buffers are copied here, for nothing from outside may be written while a function is differentiated.
+    buffers = {name: buffer.clone() for name, buffer in caller.named_buffers()}
+    replaced = {f"networks.{name}": p for name, p in weights.items()}
+    return functional_call(caller, (replaced, buffers), (loss, *batch)).reshape(())
 
-        return cast("Any", grad_and_value(loss)(weights))
+
+def _gradient_of(caller: _Caller, loss: Callable[..., Tensor]) -> Callable[..., Any]:
+    def gradient(weights: dict[str, Tensor], batch: tuple[Tensor, ...]) -> Any:
+        # A lambda, for torch 2.6 cannot trace the definition of a function with annotations.
+        return grad_and_value(lambda w: _value(caller, loss, w, batch))(weights)  # pyright: ignore
 
     # The compiler keeps its programs with the code, few of them for each, and remembers by name which sizes vary: every
     # factory has a code and a name of its own.

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from auxilearn._checks import explain
 from auxilearn._second_order import naming_first_order_operators
-from auxilearn.errors import InputError
+from auxilearn.errors import AuxilearnError, InputError
 
 
 @contextmanager
@@ -18,17 +18,24 @@ def explaining() -> Generator[None, None, None]:
     Raises:
         InputError: Where there is no C++ compiler, or the loss cannot be traced as one graph.
         SecondOrderError: Where an operator has no second derivative.
-        RuntimeError: Every other error, unchanged.
+        AuxilearnError: One of ours, unchanged.
+        Exception: Every other error, unchanged.
     """
     try:
         with naming_first_order_operators():
             yield
-    except RuntimeError as error:
+    except AuxilearnError:
+        raise
+    except Exception as error:  # that of too many sizes is no RuntimeError
         causes = _causes(error)
         if any(type(c).__name__ in {"InvalidCxxCompiler", "CppCompileError"} for c in causes):
             rule = "`torch.compile` needs a C++ compiler that works."
             cure = 'Install g++ or clang++ (or name it in `CXX`), pass `backend="aot_eager"`, or use `Hessian`.'
             raise InputError(explain(rule, f"It says: {_line(causes[-1])}.", cure)) from error
+        if any("Limit" in type(c).__name__ for c in causes):
+            rule = "`torch.compile` takes a few batch sizes."
+            cure = "Pad or drop the last batch, pass `dynamic=True`, or use `Hessian`."
+            raise InputError(explain(rule, f"It says: {_line(error)}.", cure)) from error
         # By its name, for the compiler takes a second to import.
         if any(kind.__name__ == "TorchDynamoException" for c in causes for kind in type(c).__mro__):
             rule = "`torch.compile` must be able to trace the loss as one graph."

@@ -89,5 +89,5 @@ class ConjugateGradient(IterativeSolver):
 def _warn_of_half_precision() -> None:
     rule = "Conjugate gradients need symmetric products."
     finding = "The train loss was computed in half precision, where they are symmetric to a few thousandths only."
-    cure = "Compute it inside `torch.autocast(..., enabled=False)` for the outer step, or use `Neumann`."
+    cure = "Use float32 weights and `torch.autocast(..., enabled=False)` for the outer step, or `Neumann`."
     warnings.warn(explain(rule, finding, cure), SolverWarning, stacklevel=4)
