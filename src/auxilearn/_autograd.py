@@ -1,7 +1,7 @@
 """Calls of autograd with the library's two conventions: unused inputs give None, and complaints name the cure."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch.utils.checkpoint import CheckpointError
 
 from auxilearn._checks import explain
 from auxilearn._second_order import naming_first_order_operators, refuse_wrong_second_derivatives
-from auxilearn._vectors import Vector
+from auxilearn._vectors import Vector, is_distributed
 from auxilearn.errors import InputError
 
 Optional = tuple[Tensor | None, ...]
@@ -55,8 +55,17 @@ def gradients(
     except RuntimeError as error:
         _explain_stale_graph(error)
         raise
+    return tuple(_tidy(g, p) for g, p in zip(cast("Optional", found), inputs, strict=True))
+
+
+def _tidy(g: Tensor | None, p: Tensor) -> Tensor | None:
+    if g is None:
+        return None
+    # The gradient of a replicated DTensor may come as parts that are still to be summed.
+    if is_distributed(g) and is_distributed(p) and cast("Any", g).placements != cast("Any", p).placements:
+        return cast("Tensor", cast("Any", g).redistribute(placements=cast("Any", p).placements))
     # An embedding with `sparse=True` has sparse gradients, on which torch defines no inner product.
-    return tuple(g.to_dense() if g is not None and g.is_sparse else g for g in cast("Optional", found))
+    return g.to_dense() if g.is_sparse else g
 
 
 def _explain_stale_graph(error: RuntimeError) -> None:
@@ -68,11 +77,26 @@ def _explain_stale_graph(error: RuntimeError) -> None:
     if "modified by an inplace operation" in str(error):
         finding = "A tensor was changed in place since, e.g. a weight by an optimizer."
         raise InputError(explain(rule, finding, f"{cure}.")) from error
+    if "storage of size 0" in str(error) or "data is not allocated" in str(error):
+        raise InputError(freed()) from error
     if isinstance(error, CheckpointError):
         rule = "Activation checkpointing must run the forward pass again as it ran the first time."
         finding = "It did something else, e.g. picked other kernels."
         cure = "Take the outer step inside the `auxilearn.safety.second_order(model)` of the losses."
         raise InputError(explain(rule, finding, cure)) from error
+
+
+def freed() -> str:
+    """Say that the losses were computed by a network that is sharded.
+
+    Returns:
+        The message.
+    """
+    return explain(
+        "The weights that the losses were computed with must still be there.",
+        "They were gathered for a pass, by `fully_shard`, and freed.",
+        "Compute the losses of the outer step with the twin `auxilearn.distributed.Unsharded`.",
+    )
 
 
 def filled(values: Optional, like: Sequence[Tensor], /) -> Vector:
@@ -108,7 +132,9 @@ def reached(name: str, params: Sequence[Tensor], found: Optional, /) -> tuple[tu
             explain(
                 f"`params` must reach `{name}`.",
                 f"None of the {len(params)} tensors does.",
-                "Did you detach the loss, or pass the auxiliary network's parameters?",
+                "Did you detach the loss, or pass the auxiliary network's parameters?"
+                if not any(map(is_distributed, params))
+                else "Of a sharded network, compute it with the twin `auxilearn.distributed.Unsharded`.",
             )
         )
     return tuple(p for p, _ in pairs), tuple(g for _, g in pairs)

@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction, once_differentiable
 from torch.autograd.graph import get_gradient_edge
@@ -67,20 +68,55 @@ def refuse_wrong_second_derivatives(outputs: Iterable[Tensor], inputs: Iterable[
     """
     inputs = tuple(inputs)
     stops = {p.grad_fn for p in inputs if p.grad_fn is not None}
-    for node in _nodes([t.grad_fn for t in outputs], stops):
+    for node in nodes([t.grad_fn for t in outputs], stops):
         if node.name().startswith("WeightNormInterfaceBackward") and _reaches(node, inputs):
             raise SecondOrderError(_wrong_weight_norm())
         if isinstance(node, BackwardCFunction):
             function = cast("Any", node)._forward_cls
             if function is CheckpointFunction:
                 raise SecondOrderError(_checkpointed())
+            if function.__name__ in _DTENSOR and _cuts(node, function.__name__, inputs):
+                raise SecondOrderError(_tensor_parallel())
             if getattr(function.backward, "__code__", None) is _ONCE and _reaches(node, inputs):
                 raise SecondOrderError(_first_order(function.__name__))
 
 
-def _nodes(roots: Iterable[Any], stops: set[Any]) -> list[Any]:
-    # Every node of a graph once; what lies behind the stops is not entered. It runs at every
-    # outer step, hence no generator.
+_DTENSOR = ("_FromTorchTensor", "_ToTorchTensor", "Redistribute")
+
+
+def _cuts(node: Any, name: str, inputs: Iterable[Tensor]) -> bool:
+    # DTensor's conversions: the gradient that comes back from a local input has no graph in any release of torch, that
+    # from a local output or a new placement has none in older ones.
+    return _reaches(node, inputs) and (name == "_FromTorchTensor" or not _conversions_keep_graphs(inputs))
+
+
+def _conversions_keep_graphs(inputs: Iterable[Tensor]) -> bool:
+    meshes = [cast("Any", p).device_mesh for p in inputs if hasattr(p, "device_mesh")]
+    if not meshes:
+        return False
+    from torch.distributed.tensor import DTensor, Replicate
+
+    # Copies on every rank are converted without a message.
+    everywhere = [Replicate()] * meshes[0].ndim
+    p: Any = DTensor.from_local(torch.ones(1, device=meshes[0].device_type), meshes[0], everywhere, run_check=False)
+    p = p.detach().requires_grad_()
+    with torch.enable_grad():
+        local = p.redistribute(placements=everywhere).to_local()
+        slope = cast("Any", torch.autograd).grad(local.pow(3).sum(), p, create_graph=True)[0]
+    return slope.grad_fn is not None
+
+
+def nodes(roots: Iterable[Any], stops: set[Any], /) -> list[Any]:
+    """List every node of a graph once.
+
+    Args:
+        roots: Where to begin; None is passed over.
+        stops: Nodes behind which nothing is looked at.
+
+    Returns:
+        The nodes.
+    """
+    # It runs at every outer step, hence no generator.
     found = [node for node in dict.fromkeys(roots) if node is not None]
     seen = set(found)
     for node in found:  # grows while it is read
@@ -94,7 +130,7 @@ def _nodes(roots: Iterable[Any], stops: set[Any]) -> list[Any]:
 
 def _reaches(node: Any, inputs: Iterable[Tensor]) -> bool:
     origins = {get_gradient_edge(p).node for p in inputs}
-    return any(n in origins for n in _nodes([n for n, _ in node.next_functions], origins))
+    return any(n in origins for n in nodes([n for n, _ in node.next_functions], origins))
 
 
 def passes_half_precision(outputs: Iterable[Tensor], inputs: Iterable[Tensor], /) -> bool:
@@ -109,8 +145,8 @@ def passes_half_precision(outputs: Iterable[Tensor], inputs: Iterable[Tensor], /
     """
     inputs = tuple(inputs)
     stops = {p.grad_fn for p in inputs if p.grad_fn is not None}
-    nodes = _nodes([t.grad_fn for t in outputs], stops)
-    kinds = {meta.dtype for node in nodes for meta in getattr(node, "_input_metadata", ())}
+    found = nodes([t.grad_fn for t in outputs], stops)
+    kinds = {meta.dtype for node in found for meta in getattr(node, "_input_metadata", ())}
     return any(kind.is_floating_point and kind.itemsize < 4 for kind in {*kinds, *(p.dtype for p in inputs)})
 
 
@@ -136,6 +172,16 @@ def _wrong_weight_norm() -> str:
         "The training loss must be twice differentiable.",
         "torch's weight norm gives a wrong second derivative without a word (`gradgradcheck` fails on it).",
         "Write the weight as `g * v / v.norm(dim=1, keepdim=True)`, or use `auxilearn.curvature.FiniteDifference`.",
+    )
+
+
+def _tensor_parallel() -> str:
+    return explain(
+        "The training loss must be twice differentiable.",
+        "Weights stand before a tensor-parallel layer, at whose input torch cuts the second derivative from the graph "
+        "without a word.",
+        "Compute the losses of the outer step with the twin `auxilearn.distributed.Unsharded`, built from the network "
+        "before `parallelize_module`.",
     )
 
 

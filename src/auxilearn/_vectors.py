@@ -3,19 +3,45 @@
 # The fused element-wise kernels `torch._foreach_*` have no public name; torch.optim uses them in the same way.
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import accumulate
 from typing import Any, cast, final
 
 import torch
 from torch import Tensor
 
+Agree = Callable[[Tensor], Tensor]
+_AGREE: ContextVar[Agree | None] = ContextVar("how ranks agree on a number", default=None)
+
+
+@contextmanager
+def agreeing(agree: Agree | None, /) -> Generator[None, None, None]:
+    """Pass every inner product through a function that makes it the same on all ranks.
+
+    Equal vectors need not have equal inner products on two machines, or with two numbers of threads; and a solver that
+    ended on one rank only would leave the others waiting for its next product.
+
+    Args:
+        agree: Takes the numbers of this rank and returns those of all; None changes nothing.
+
+    Yields:
+        Nothing.
+    """
+    token = _AGREE.set(agree)
+    try:
+        yield
+    finally:
+        _AGREE.reset(token)
+
 
 @final
 class Vector:
     r"""An element of parameter space: a tuple of tensors with the operations of a vector space.
 
-    The tensors are never concatenated, for that would copy them and would gather sharded ones (``DTensor``).
+    The tensors are never concatenated, for that would copy them and would gather sharded ones (``DTensor``), which may
+    stand beside plain ones.
     Every operation returns a new vector and changes none, but for :meth:`add_`.
 
     Args:
@@ -45,21 +71,21 @@ class Vector:
         return f"Vector({', '.join(str(tuple(t.shape)) for t in self.tensors)})"
 
     def __add__(self, other: "Vector", /) -> "Vector":
-        return Vector(torch._foreach_add(self.tensors, other.tensors))
+        return Vector(_each(torch._foreach_add, self.tensors, other.tensors))
 
     def __sub__(self, other: "Vector", /) -> "Vector":
-        return Vector(torch._foreach_sub(self.tensors, other.tensors))
+        return Vector(_each(torch._foreach_sub, self.tensors, other.tensors))
 
     def __mul__(self, scalar: float, /) -> "Vector":
-        return Vector(torch._foreach_mul(self.tensors, scalar))
+        return Vector(_each(torch._foreach_mul, self.tensors, scalar=scalar))
 
     __rmul__ = __mul__
 
     def __truediv__(self, scalar: float, /) -> "Vector":
-        return Vector(torch._foreach_div(self.tensors, scalar))
+        return Vector(_each(torch._foreach_div, self.tensors, scalar=scalar))
 
     def __neg__(self) -> "Vector":
-        return Vector(torch._foreach_neg(self.tensors))
+        return Vector(_each(torch._foreach_neg, self.tensors))
 
     def add(self, other: "Vector", /, *, scale: float) -> "Vector":
         """Return ``self + scale * other`` in one pass over memory.
@@ -71,7 +97,7 @@ class Vector:
         Returns:
             The sum.
         """
-        return Vector(torch._foreach_add(self.tensors, other.tensors, alpha=scale))
+        return Vector(_each(torch._foreach_add, self.tensors, other.tensors, alpha=scale))
 
     def add_(self, other: "Vector", /, *, scale: float) -> None:
         """Add ``scale * other`` in place; for a vector that is the caller's own, such as a running sum.
@@ -80,7 +106,7 @@ class Vector:
             other: A vector of the same shapes.
             scale: The factor of ``other``.
         """
-        torch._foreach_add_(self.tensors, other.tensors, alpha=scale)
+        _each(torch._foreach_add_, self.tensors, other.tensors, alpha=scale)
 
     def clone(self) -> "Vector":
         """Return a copy that may be changed in place.
@@ -99,7 +125,7 @@ class Vector:
         Returns:
             The product.
         """
-        return Vector(torch._foreach_mul(self.tensors, other.tensors))
+        return Vector(_each(torch._foreach_mul, self.tensors, other.tensors))
 
     def dot(self, other: "Vector", /) -> Tensor:
         """Return the inner product; half-precision blocks are summed in float32.
@@ -110,7 +136,7 @@ class Vector:
         Returns:
             A 0-dimensional tensor.
         """
-        return torch.stack([_dot(a, b) for a, b in zip(self.tensors, other.tensors, strict=True)]).sum()
+        return _agreed(_inner(self, other))
 
     def norm(self) -> Tensor:
         """Return the Euclidean norm.
@@ -129,12 +155,12 @@ class Vector:
         return Vector(torch.zeros_like(t) for t in self.tensors)
 
     def flat(self) -> Tensor:
-        """Return all entries as one tensor: a copy, for small problems and not for sharded tensors.
+        """Return all entries as one tensor: a copy, for small problems, in which sharded tensors are gathered.
 
         Returns:
             Shape (n,).
         """
-        return torch.cat([t.reshape(-1) for t in self.tensors])
+        return torch.cat([_whole(t).reshape(-1) for t in self.tensors])
 
     def from_flat(self, flat: Tensor, /) -> "Vector":
         """Cut a flat tensor into blocks of this vector's shapes, the inverse of :meth:`flat`.
@@ -146,10 +172,12 @@ class Vector:
             The vector.
         """
         ends = accumulate(t.numel() for t in self.tensors)
-        return Vector(flat[end - t.numel() : end].reshape(t.shape) for t, end in zip(self.tensors, ends, strict=True))
+        return Vector(
+            _placed(flat[end - t.numel() : end].reshape(t.shape), t) for t, end in zip(self.tensors, ends, strict=True)
+        )
 
     def moved_like(self, other: "Vector", /) -> "Vector | None":
-        """Return this vector on another's device and in its data type: one remembered, perhaps in a checkpoint.
+        """Return this vector on another's device, in its data type and shards: one remembered, perhaps in a checkpoint.
 
         Args:
             other: A vector of any shapes.
@@ -159,7 +187,7 @@ class Vector:
         """
         if [t.shape for t in self.tensors] != [t.shape for t in other.tensors]:
             return None
-        return Vector(t.to(o) for t, o in zip(self.tensors, other.tensors, strict=True))
+        return Vector(_moved_like(t, o) for t, o in zip(self.tensors, other.tensors, strict=True))
 
     def randn_like(self, generator: torch.Generator) -> "Vector":
         """Return a standard normal vector of the same shapes; the global random state is neither read nor changed.
@@ -182,28 +210,93 @@ def dots(*pairs: tuple[Vector, Vector]) -> list[float]:
     Returns:
         Their inner products.
     """
-    return cast("list[float]", torch.stack([a.dot(b) for a, b in pairs]).tolist())
+    return cast("list[float]", _agreed(torch.stack([_inner(a, b) for a, b in pairs])).tolist())
+
+
+def is_distributed(t: Tensor, /) -> bool:
+    """Say whether a tensor is a ``DTensor``.
+
+    Args:
+        t: The tensor.
+
+    Returns:
+        Whether its entries, or copies of them, are spread over ranks.
+    """
+    # Asked of the tensor, not of its class, so that torch.distributed.tensor is imported only by those who use it.
+    return type(t) not in (Tensor, torch.nn.Parameter) and hasattr(t, "full_tensor")
+
+
+def _agreed(numbers: Tensor) -> Tensor:
+    agree = _AGREE.get()
+    return numbers if agree is None else agree(numbers)
+
+
+def _each(function: Callable[..., Any], *columns: Sequence[Tensor], **settings: float) -> Sequence[Tensor]:
+    # The fused kernels take tensors of one mesh (or of none) at a time.
+    meshes = [cast("Any", t).device_mesh if is_distributed(t) else None for t in columns[0]]
+    if not meshes or meshes.count(meshes[0]) == len(meshes):
+        return function(*columns, **settings) if meshes else ()
+    results: list[Tensor] = list(columns[0])
+    for mesh in dict.fromkeys(meshes):
+        rows = [i for i, m in enumerate(meshes) if m == mesh]
+        found = function(*([column[i] for i in rows] for column in columns), **settings)
+        for i, t in zip(rows, found or (), strict=False):  # a kernel that works in place may return nothing
+            results[i] = t
+    return results
+
+
+def _inner(u: Vector, v: Vector) -> Tensor:
+    plain: list[Tensor] = []
+    sharded: dict[Any, list[Tensor]] = {}
+    for a, b in zip(u.tensors, v.tensors, strict=True):
+        if not is_distributed(a):
+            plain.append(_dot(a, b))
+            continue
+        left, right = cast("Any", a), cast("Any", b)
+        if right.placements != left.placements:
+            right = right.redistribute(placements=left.placements)
+        summed = tuple(not p.is_replicate() for p in left.placements)
+        sharded.setdefault((left.device_mesh, summed), []).append(_dot(left.to_local(), right.to_local()))
+    # The sums over shards are added first, so that one number travels for each mesh.
+    return torch.stack(plain + [_summed(sum(parts), *where) for where, parts in sharded.items()]).sum()
+
+
+def _summed(part: Any, mesh: Any, summed: tuple[bool, ...]) -> Tensor:
+    from torch.distributed.tensor import DTensor, Partial, Replicate
+
+    placements = [Partial() if s else Replicate() for s in summed]
+    return cast("Tensor", cast("Any", DTensor.from_local(part, mesh, placements, run_check=False)).full_tensor())
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     if a.dtype.itemsize < 4:
         a, b = a.float(), b.float()
-    if _is_distributed(a):
-        # The sum over a shard is partial; `full_tensor` adds the ranks' parts.
-        return cast("Any", (a * b).sum()).full_tensor()
     return torch.dot(a.reshape(-1), b.reshape(-1))
 
 
 def _randn_like(t: Tensor, generator: torch.Generator) -> Tensor:
-    full = torch.randn(t.shape, generator=generator, dtype=t.dtype).to(t.device)
-    if _is_distributed(t):
-        from torch.distributed.tensor import DTensor, distribute_tensor
-
-        sharded = cast("DTensor", t)
-        return distribute_tensor(full, sharded.device_mesh, sharded.placements)
-    return full
+    return _placed(torch.randn(t.shape, generator=generator, dtype=t.dtype).to(t.device), t)
 
 
-def _is_distributed(t: Tensor) -> bool:
-    # Asked of the tensor, not of its class, so that torch.distributed is imported only by those who use it.
-    return hasattr(t, "full_tensor")
+def _moved_like(t: Tensor, other: Tensor) -> Tensor:
+    if not is_distributed(t):
+        return _placed(t.to(device=other.device, dtype=other.dtype), other)
+    if is_distributed(other) and cast("Any", t).device_mesh == cast("Any", other).device_mesh:
+        return cast("Any", t.to(dtype=other.dtype)).redistribute(placements=cast("Any", other).placements)
+    return _moved_like(_whole(t), other)
+
+
+def _placed(whole: Tensor, like: Tensor) -> Tensor:
+    # Every rank has the whole, so nothing travels.
+    if not is_distributed(like):
+        return whole
+    from torch.distributed.tensor import DTensor, Replicate
+
+    sharded = cast("Any", like)
+    everywhere = [Replicate()] * sharded.device_mesh.ndim
+    copies = cast("Any", DTensor.from_local(whole, sharded.device_mesh, everywhere, run_check=False))
+    return cast("Tensor", copies.redistribute(placements=sharded.placements))
+
+
+def _whole(t: Tensor) -> Tensor:
+    return cast("Any", t).full_tensor() if is_distributed(t) else t

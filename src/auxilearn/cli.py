@@ -26,7 +26,12 @@ _CORES = os.cpu_count() or 1
 
 Name = Annotated[str, typer.Argument(help="A name from `auxilearn list`, or `module:CONSTANT` of your own.")]
 Cells = Annotated[list[str] | None, typer.Option("--cell", help="Only cells whose name holds this; may be repeated.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes, one thread each; 0 runs in this one, for a debugger.")]
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=0, help="Processes, one thread each; 0 runs in this one, for a debugger. Not read under torchrun."
+    ),
+]
 Out = Annotated[Path, typer.Option(help="Folder of results; what is finished there is not run again.")]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Take results of older code too: you vouch that the change does not matter.")
@@ -187,7 +192,8 @@ def _plain_errors() -> Generator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("Interrupted. What was finished is kept: run the command again to go on.", err=True)
+        if os.environ.get("RANK", "0") == "0":  # of the ranks of torchrun, one speaks
+            typer.echo("Interrupted. What was finished is kept: run the command again to go on.", err=True)
         raise typer.Exit(130) from None
     except AuxilearnError as error:
         typer.echo(f"auxilearn: {error}", err=True)

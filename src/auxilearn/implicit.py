@@ -14,6 +14,9 @@ from auxilearn._autograd import Optional, filled, gradients
 from auxilearn._checks import explain
 from auxilearn._vectors import Vector
 from auxilearn.curvature import Hessian, LossCurvature
+from auxilearn.distributed._ranks import Group, Ranks, agreement, ranks_of
+from auxilearn.distributed._static_graph import refuse_early_static_graph
+from auxilearn.distributed._system import shared_system
 from auxilearn.errors import InputError, SolverError, SolverWarning
 from auxilearn.solvers import LinearSolver, Neumann, SolveReport, Status
 from auxilearn.solvers._base import checked, memory_kept
@@ -57,6 +60,7 @@ def hypergradient(
     on_failure: OnFailure = "warn",
     loss_scale: float = 1.0,
     keep_gradient: bool = False,
+    group: Group = None,
 ) -> Hypergradient:
     r"""Differentiate an outer loss with respect to parameters that act on it through the trained weights.
 
@@ -86,12 +90,16 @@ def hypergradient(
             1 an overflow is no failure, but the sign for whoever chose the scale to lower it: look at ``finite``.
         keep_gradient: Whether to return the train loss's gradient in the weights as well, which the curvature has
             computed in any case (but for :class:`~auxilearn.curvature.Streamed`, which computes it anew).
+        group: The ranks whose mean losses are meant, e.g. ``torch.distributed.group.WORLD``; all of them must call
+            this, and all get the same hypergradient. ``"local"``: this rank has a problem of its own. Needed only
+            where there are several ranks; see :mod:`auxilearn.distributed`.
 
     Returns:
         The hypergradient with the solver's report.
 
     Raises:
-        InputError: If an argument breaks a rule, e.g. a loss that does not reach the parameters.
+        InputError: If an argument breaks a rule, e.g. a loss that does not reach the parameters; if there are several
+            ranks and no ``group``; or if an argument of another rank breaks a rule.
         SecondOrderError: If an operator has no second derivative; the message names it and the cure.
         SolverError: If the solve fails and ``on_failure="raise"``.
 
@@ -114,9 +122,14 @@ def hypergradient(
     _checks.one_of("on_failure", on_failure, ("warn", "raise", "skip"))
     aux = _checks.tensors("aux_params", aux_params)
     solver = Neumann() if solver is None else checked(solver)
-    with memory_kept(solver):
-        curvature = _curvature(train_loss, params, aux, damping, loss_scale)
-        v, direct = _outer(val_loss, curvature.params, aux, loss_scale)
+    if isinstance(train_loss, LossCurvature) and (damping or loss_scale != 1.0):
+        rule = "`damping` and `loss_scale` belong to the operator."
+        finding = "`train_loss` is an operator, and one of them was given besides."
+        raise InputError(explain(rule, finding, "Pass them where the operator is built."))
+    weights = _weights(train_loss, params, aux)
+    ranks = ranks_of(group, (*weights, *aux))
+    with memory_kept(solver), agreement(ranks):
+        curvature, v, direct = _system(train_loss, val_loss, weights, aux, damping, loss_scale, ranks)
         solution = solver.solve(curvature, v)  # (∂²_W L_T)⁻¹ ∂_W L_A
         mixed = curvature.cross(solution.x, aux)  # (∂_φ ∂_W L_T)ᵀ x
         train_grads = tuple(zip(curvature.params, curvature.gradient(), strict=True)) if keep_gradient else ()
@@ -132,55 +145,89 @@ def hypergradient(
         return replace(judged, train_grads=train_grads) if keep_gradient else judged
 
 
-def _curvature(
-    train_loss: Tensor | LossCurvature,
-    params: Iterable[Tensor],
-    aux: tuple[Tensor, ...],
-    damping: float,
-    loss_scale: float,
-) -> LossCurvature:
+def _weights(
+    train_loss: Tensor | LossCurvature, params: Iterable[Tensor], aux: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
     shared = {id(p) for p in aux}
     if isinstance(train_loss, LossCurvature):
-        if damping or loss_scale != 1.0:
-            rule = "`damping` and `loss_scale` belong to the operator."
-            finding = "`train_loss` is an operator, and one of them was given besides."
-            raise InputError(explain(rule, finding, "Pass them where the operator is built."))
         if any(id(p) in shared for p in train_loss.params):
             rule, finding = "An operator must not act on auxiliary parameters.", "It does on some of `aux_params`."
             raise InputError(explain(rule, finding, "Leave them out where the operator is built."))
-        return train_loss
+        return train_loss.params
     weights = _checks.tensors("params", params)
-    inner = [p for p in weights if id(p) not in shared]
+    inner = tuple(p for p in weights if id(p) not in shared)
     if not inner:
         rule, finding = "Some weights must belong to the inner level.", f"All {len(weights)} are in `aux_params`, too."
         raise InputError(explain(rule, finding, "Did you pass one network's parameters twice?"))
-    return Hessian(train_loss, inner, damping=damping, loss_scale=loss_scale)
+    return inner
+
+
+def _system(
+    train_loss: Tensor | LossCurvature,
+    val_loss: Tensor | Iterable[Tensor],
+    weights: tuple[Tensor, ...],
+    aux: tuple[Tensor, ...],
+    damping: float,
+    loss_scale: float,
+    ranks: Ranks | None,
+) -> tuple[LossCurvature, Vector, Optional]:
+    # ∂²_W L_T, ∂_W L_A and ∂_φ L_A: of this process, or the means over the ranks.
+    if ranks is None:
+        curvature = _curvature(train_loss, weights, damping, loss_scale)
+        return curvature, *_outer(val_loss, curvature.params, aux, loss_scale)
+
+    def build() -> tuple[LossCurvature, Optional]:
+        return _curvature(train_loss, weights, 0.0, loss_scale), _slopes(val_loss, (*weights, *aux), loss_scale)
+
+    losses = (train_loss, *val_loss) if isinstance(val_loss, Sequence) else (train_loss, val_loss)
+    curvature, v, direct = shared_system(ranks, build, losses, weights, aux, damping=damping)
+    if v is None:
+        raise InputError(_unreached(len(curvature.params)))
+    return curvature, v, direct
+
+
+def _curvature(
+    train_loss: Tensor | LossCurvature, weights: tuple[Tensor, ...], damping: float, loss_scale: float
+) -> LossCurvature:
+    if isinstance(train_loss, LossCurvature):
+        return train_loss
+    refuse_early_static_graph(train_loss)
+    return Hessian(train_loss, weights, damping=damping, loss_scale=loss_scale)
 
 
 def _outer(
     val_loss: Tensor | Iterable[Tensor], params: Sequence[Tensor], aux: Sequence[Tensor], loss_scale: float
 ) -> tuple[Vector, Optional]:
+    total = _slopes(val_loss, (*params, *aux), loss_scale)
+    if not any(g is not None for g in total[: len(params)]):
+        raise InputError(_unreached(len(params)))
+    return filled(total[: len(params)], params), total[len(params) :]
+
+
+def _slopes(val_loss: Tensor | Iterable[Tensor], inputs: Sequence[Tensor], loss_scale: float) -> Optional:
     # One pass gives both ∂_W L_A and ∂_φ L_A. A loss or a list of them keeps its graphs: the train loss may share them.
     several = isinstance(cast("object", val_loss), Iterable) and not isinstance(val_loss, Tensor)
     losses = cast("Iterable[Tensor]", val_loss if several else [val_loss])
     retain_graph = isinstance(val_loss, (Tensor, Sequence))
-    total: Optional = (None,) * (len(params) + len(aux))
+    total: Optional = (None,) * len(inputs)
     count = 0
     for loss in losses:
         checked_loss = _checks.scalar_loss("val_loss", loss)
+        refuse_early_static_graph(checked_loss)
         scaled = checked_loss if loss_scale == 1.0 else checked_loss * loss_scale
-        found = gradients(scaled, (*params, *aux), retain_graph=retain_graph)
+        found = gradients(scaled, inputs, retain_graph=retain_graph)
         total = tuple(b if a is None else a if b is None else a + b for a, b in zip(total, found, strict=True))
         count += 1
-    if not any(g is not None for g in total[: len(params)]):
-        rule = "`val_loss` must depend on the parameters that reach the train loss."
-        finding = "There was none to read." if not count else f"It depends on none of the {len(params)}."
-        cure = "Compute it with the model that is trained, without detaching."
-        raise InputError(explain(rule, finding, cure))
+    if not count:
+        raise InputError(_unreached(0))
     factor = 1.0 / (count * loss_scale)
-    if factor != 1.0:
-        total = tuple(None if g is None else g * factor for g in total)
-    return filled(total[: len(params)], params), total[len(params) :]
+    return total if factor == 1.0 else tuple(None if g is None else g * factor for g in total)
+
+
+def _unreached(weights: int) -> str:
+    rule = "`val_loss` must depend on the parameters that reach the train loss."
+    finding = f"It depends on none of the {weights}." if weights else "There was none to read."
+    return explain(rule, finding, "Compute it with the model that is trained, without detaching.")
 
 
 def _difference(direct: Tensor | None, mixed: Tensor | None, like: Tensor) -> Tensor:

@@ -11,7 +11,9 @@ from torch.optim import LBFGS, Optimizer, SparseAdam
 
 from auxilearn import _checks
 from auxilearn._checks import explain
+from auxilearn._vectors import Vector, is_distributed
 from auxilearn.curvature import LossCurvature
+from auxilearn.distributed._ranks import Group, agreement, ranks_of
 from auxilearn.errors import InputError
 from auxilearn.implicit import Hypergradient, OnFailure, hypergradient
 from auxilearn.solvers import LinearSolver, Neumann, SolveReport
@@ -39,12 +41,16 @@ class MetaOptimizer:
         solver: Another method for the linear system; ``hpo_lr`` must then be left out.
         on_failure: What a failed solve does: ``"warn"`` warns and steps if the result is finite, ``"raise"`` raises,
             ``"skip"`` leaves the auxiliary parameters alone; a result that is not finite never reaches them.
+        group: The ranks whose mean losses are meant, e.g. ``torch.distributed.group.WORLD``, or ``"local"``. All of
+            them must call :meth:`step`, and take the same step. Needed only where there are several ranks; see
+            :mod:`auxilearn.distributed`.
 
     Attributes:
         meta_optimizer: The wrapped optimizer.
         solver: The method for the linear system.
         max_grad_norm: See above.
         on_failure: See above.
+        group: See above.
         report: The solver's report of the last step; None before the first.
 
     Raises:
@@ -79,6 +85,7 @@ class MetaOptimizer:
         *,
         solver: LinearSolver | None = None,
         on_failure: OnFailure = "warn",
+        group: Group = None,
     ) -> None:
         if not isinstance(cast("object", meta_optimizer), Optimizer):
             rule, cure = "`meta_optimizer` must be a `torch.optim.Optimizer`.", "E.g. `Adam(phi, lr=1e-3)`."
@@ -98,6 +105,7 @@ class MetaOptimizer:
         self.solver: LinearSolver = Neumann(terms=truncate_iter) if solver is None else checked(solver)
         self.max_grad_norm = max_grad_norm
         self.on_failure: OnFailure = on_failure
+        self.group: Group = group
         self.report: SolveReport | None = None
 
     @torch.inference_mode(False)
@@ -152,6 +160,7 @@ class MetaOptimizer:
                 on_failure=self.on_failure,
                 loss_scale=scale,
                 keep_gradient=keep_gradient,
+                group=self.group,
             )
             # A scaler that is switched off skips nothing, so it is shown no overflow.
             if grad_scaler is not None and (result.usable or (not result.finite and grad_scaler.is_enabled())):
@@ -209,8 +218,18 @@ class MetaOptimizer:
             p.grad = g.detach().clone()
 
     def _clip(self, aux: tuple[Tensor, ...]) -> None:
-        if self.max_grad_norm is not None:
+        if self.max_grad_norm is None:
+            return
+        ranks = ranks_of(self.group, aux)
+        if ranks is None and not any(map(is_distributed, aux)):
             clip_grad_norm_(aux, max_norm=self.max_grad_norm)
+            return
+        # The same formula; but all ranks must find the same norm, lest their parameters drift apart.
+        grads = Vector(p.grad for p in aux if p.grad is not None)
+        with agreement(ranks):
+            factor = self.max_grad_norm / (float(grads.norm()) + 1e-6)
+        for g in grads:
+            g.mul_(min(factor, 1.0))
 
     def _advance(self) -> None:
         if isinstance(self.meta_optimizer, LBFGS):

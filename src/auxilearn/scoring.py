@@ -1,7 +1,7 @@
 """Which auxiliary losses help: the slope of the outer loss along each one's Newton step, with its error."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast, final
 
@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from auxilearn import _checks
-from auxilearn._autograd import filled, gradients, reached
+from auxilearn._autograd import Optional, filled, gradients, reached
 from auxilearn._checks import explain
 from auxilearn._vectors import Vector
 from auxilearn.curvature import Hessian, LossCurvature
+from auxilearn.distributed._ranks import Group, Ranks, agreement, ranks_of
+from auxilearn.distributed._static_graph import refuse_early_static_graph
+from auxilearn.distributed._system import shared_system
 from auxilearn.errors import InputError, SolverError
 from auxilearn.solvers import LinearSolver, Neumann
 from auxilearn.solvers._base import checked, memory_kept
@@ -50,6 +53,7 @@ def usefulness(
     params: Iterable[Tensor],
     solver: LinearSolver | None = None,
     damping: float = 0.0,
+    group: Group = None,
 ) -> Usefulness:
     r"""Score auxiliary losses by what their Newton step would do to the outer loss.
 
@@ -67,12 +71,15 @@ def usefulness(
         params: The weights; an iterable.
         solver: The method for the linear system; by default ``Neumann()``.
         damping: Added to the Hessian's diagonal.
+        group: The ranks whose mean losses are meant, as for :func:`~auxilearn.hypergradient`; each needs as many
+            batches as the others.
 
     Returns:
         Scores with standard errors over batches.
 
     Raises:
-        InputError: If there is no batch, the number of losses changes, or a loss breaks a rule.
+        InputError: If there is no batch, the number of losses changes, a loss breaks a rule, or there are several ranks
+            and no ``group``.
         SolverError: If a solve fails.
 
     Example:
@@ -91,10 +98,11 @@ def usefulness(
     """
     weights = _checks.tensors("params", params)
     solver = Neumann() if solver is None else checked(solver)
+    ranks = ranks_of(group, weights)
     rows: list[Tensor] = []
-    with memory_kept(solver):
-        for batch in batches:
-            rows.append(_scores(batch, weights, solver, damping))
+    with memory_kept(solver), agreement(ranks):
+        for batch in batches if ranks is None else _in_step(batches, ranks):
+            rows.append(_scores(batch, weights, solver, damping, ranks))
             if len(rows[-1]) != len(rows[0]):
                 rule = "Every batch must have the same auxiliary losses."
                 finding = f"There are {len(rows[0])}, then {len(rows[-1])}."
@@ -107,22 +115,55 @@ def usefulness(
     return Usefulness(samples.mean(dim=0), error, samples)
 
 
-def _scores(batch: Losses, weights: Sequence[Tensor], solver: LinearSolver, damping: float) -> Tensor:
-    if not isinstance(cast("object", batch), (tuple, list)) or len(batch) != 3:
-        rule = "`batches` must hold triples: the train loss, the outer loss and the auxiliary losses."
-        raise InputError(explain(rule, "One is something else.", "Yield `(train_loss, val_loss, aux_losses)`."))
-    train_loss, val_loss, aux_losses = batch
-    H = train_loss if isinstance(train_loss, LossCurvature) else Hessian(train_loss, weights, damping=damping)
-    outer = gradients(_checks.scalar_loss("val_loss", val_loss), H.params)
+def _in_step(batches: Iterable[Losses], ranks: Ranks) -> Iterator[Losses]:
+    # A rank without a batch would leave the others waiting for its products.
+    mine = iter(batches)
+    while True:
+        batch = ranks.together(lambda: next(mine, None))
+        _, (some, ended) = ranks.mean((), (), (batch is not None, batch is None))
+        if some and ended:
+            rule, cure = "All ranks must have the same number of batches.", "Drop the last ones, or give fewer."
+            raise InputError(explain(rule, "Some have no more, others have.", cure))
+        if batch is None:
+            return
+        yield batch
+
+
+def _scores(
+    batch: Losses, weights: Sequence[Tensor], solver: LinearSolver, damping: float, ranks: Ranks | None
+) -> Tensor:
+    def build() -> tuple[LossCurvature, Optional]:
+        train_loss, val_loss, aux_losses = _triple(batch)
+        for loss in (train_loss, val_loss, _stacked(aux_losses)):
+            if isinstance(loss, Tensor):
+                refuse_early_static_graph(loss)
+        own = damping if ranks is None else 0.0
+        H = train_loss if isinstance(train_loss, LossCurvature) else Hessian(train_loss, weights, damping=own)
+        params = H.params if ranks is None else weights
+        return H, gradients(_checks.scalar_loss("val_loss", val_loss), params)
+
+    pair = build() if ranks is None else shared_system(ranks, build, batch[:2], weights, damping=damping)[:2]
+    H, outer = pair[0], tuple(pair[1] or (None,) * len(pair[0].params))
     reached("val_loss", H.params, outer)
     v = filled(outer, H.params)
     solution = solver.solve(H, v)
     if solution.report.failed:
         finding, cure = f"It ended as `{solution.report.status.value}`.", "Use damping, or more data a batch."
         raise SolverError(explain("A score needs a solve that converges.", finding, cure))
-    scores = _along(aux_losses, H.params, solution.x)
+    if ranks is None:
+        scores = _along(batch[2], H.params, solution.x)
+    else:
+        mine = ranks.together(lambda: _along(batch[2], H.params, solution.x))
+        ((scores,), _) = ranks.mean([mine], [mine])
     H.release()
     return scores
+
+
+def _triple(batch: Losses) -> Losses:
+    if not isinstance(cast("object", batch), (tuple, list)) or len(batch) != 3:
+        rule = "`batches` must hold triples: the train loss, the outer loss and the auxiliary losses."
+        raise InputError(explain(rule, "One is something else.", "Yield `(train_loss, val_loss, aux_losses)`."))
+    return batch
 
 
 def _along(losses: Tensor | Sequence[Tensor], params: Sequence[Tensor], x: Vector) -> Tensor:

@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from auxilearn import _checks
+from auxilearn import _checks, _ranks
 from auxilearn._autograd import filled, gradients, reached
 from auxilearn._checks import explain
 from auxilearn.bilevel import BilevelProblem
@@ -50,7 +50,8 @@ def unrolled(problem: BilevelProblem, *, steps: int, lr: float, momentum: float 
         The gradients, the final weights and the outer loss.
 
     Raises:
-        InputError: If a setting is out of range, or a loss is not a finite scalar or misses its parameters.
+        InputError: If a setting is out of range, a loss is not a finite scalar or misses its parameters, or there are
+            several ranks that were not declared independent.
 
     Example:
         >>> import torch
@@ -66,6 +67,7 @@ def unrolled(problem: BilevelProblem, *, steps: int, lr: float, momentum: float 
     References:
         Franceschi et al., "Forward and reverse gradient-based hyperparameter optimization", ICML 2017 (reverse mode).
     """
+    _ranks.refuse_undeclared("`unrolled`", "Use it in one process, with all data.")
     _checks.count("steps", steps, 0)
     _checks.positive("lr", lr)
     _checks.at_least("momentum", momentum, 0.0)

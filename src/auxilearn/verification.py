@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import LBFGS
 
-from auxilearn import _checks
+from auxilearn import _checks, _ranks
 from auxilearn._autograd import filled, gradients
 from auxilearn._vectors import Vector
 from auxilearn.bilevel import BilevelProblem, Tensors
@@ -83,7 +83,8 @@ def check_hypergradient(
         Slopes, errors and the verdict.
 
     Raises:
-        InputError: If a loss is not a finite scalar with a graph, or a setting is out of range.
+        InputError: If a loss is not a finite scalar with a graph, a setting is out of range, or there are several
+            ranks that were not declared independent.
 
     Example:
         >>> import torch
@@ -99,6 +100,7 @@ def check_hypergradient(
         >>> check_hypergradient(problem, solver=ConjugateGradient(), verbose=False).verdict
         'The hypergradient is right.'
     """
+    _ranks.refuse_undeclared("`check_hypergradient`", "Use it in one process, with all data.")
     _checks.positive("tolerance", tolerance)
     _checks.count("directions", directions, 1)
     solver = Neumann() if solver is None else solver

@@ -6,6 +6,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
+from auxilearn import _ranks
 from auxilearn._checks import explain, one_of, positive
 from auxilearn.combiners._base import LossCombiner
 from auxilearn.combiners._losses import mean_per_loss, per_loss
@@ -25,7 +26,8 @@ class Standardized(LossCombiner):
     in training mode only. Outer passes, which differentiate the combined loss with respect to :math:`\varphi`, need not
     count as batches: compute them after ``combiner.eval()`` (no other combiner behaves differently there), or inside
     ``auxilearn.safety.second_order(combiner)``, which leaves all buffers as they were. With ``scale=`` and
-    ``mode="initial"`` nothing is ever updated, which is also what ``torch.func`` transforms and several processes need.
+    ``mode="initial"`` nothing is ever updated, which is also what ``torch.func`` transforms and several processes need:
+    ranks that share a problem must share the scale, and one that each would find by itself is refused.
 
     Args:
         combiner: :math:`g`. A main loss that it adds is divided, too.
@@ -94,6 +96,7 @@ class Standardized(LossCombiner):
         return self.combiner(losses / _along_losses(self._divisor(), losses))
 
     def _observe(self, losses: Tensor) -> None:
+        _ranks.refuse_undeclared("The scale that `Standardized` finds", "Pass `scale=`, the mean over all ranks.")
         with torch.no_grad():
             size = mean_per_loss(losses.abs())  # (K,)
             if self.mode == "initial":

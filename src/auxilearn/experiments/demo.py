@@ -13,6 +13,7 @@ from auxilearn.experiments.harness._experiment import Result
 from auxilearn.experiments.harness._pictures import draw
 from auxilearn.experiments.harness._plan import chosen_cells
 from auxilearn.experiments.harness._store import Store
+from auxilearn.experiments.harness._torchrun import speaks
 
 __all__ = ["run"]
 
@@ -45,7 +46,7 @@ def run(
     store, experiment = Store(out), registry.load(NAME)
     cells = chosen_cells(experiment, [dataset])
     finished = compare(Selection(NAME, (), cells, seeds), console, workers=workers, store=store, dry_run=dry_run)
-    if dry_run:
+    if dry_run or not speaks():
         return finished
     table = {cell: found for cell, found in store.table(NAME, experiment, seeds).items() if cell in cells}
     console.print()

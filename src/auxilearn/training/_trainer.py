@@ -8,7 +8,7 @@ from typing import final
 
 from torch import Tensor, nn
 
-from auxilearn import _checks
+from auxilearn import _checks, _ranks
 from auxilearn._checks import explain
 from auxilearn.combiners import LossCombiner
 from auxilearn.errors import InputError
@@ -59,7 +59,8 @@ class Trainer:
         stop: Set by a callback to end the phase.
 
     Raises:
-        InputError: If the data, the losses or the settings break a rule; nothing was trained or written then.
+        InputError: If the data, the losses or the settings break a rule, or there are several ranks that were not
+            declared independent; nothing was trained or written then.
 
     Example:
         >>> import torch
@@ -85,6 +86,9 @@ class Trainer:
         folder: str | Path | None = None,
         save_every: int = 500,
     ) -> None:
+        _ranks.refuse_undeclared(
+            "`Trainer` trains one model in one process, which", "Write the loop with `MetaOptimizer(..., group=...)`."
+        )
         _checks.count("save_every", save_every, 1)
         check_kinds(problem, training, callbacks)
         self._problem, self._method = problem, checked_method(Learned() if method is None else method)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from auxilearn import _autograd, _checks
+from auxilearn import _autograd, _checks, _ranks
 from auxilearn._checks import explain
 from auxilearn._vectors import Vector
 from auxilearn.errors import InputError
@@ -42,6 +42,7 @@ def outer_gradient(outer: Callable[[], Tensor], params: Sequence[Tensor], /) -> 
     Returns:
         Flat, ``(P,)``; zero where the loss does not reach.
     """
+    _ranks.refuse_undeclared("The gradient of the outer loss", "Use a weighting without an outer loss.")
     with torch.enable_grad():
         loss = _checks.scalar_loss("outer", outer())
         return _autograd.filled(_autograd.gradients(loss, params, retain_graph=False), params).flat()

@@ -9,7 +9,7 @@ from typing import cast, final
 import torch
 from torch import Tensor
 
-from auxilearn import _autograd, _checks
+from auxilearn import _autograd, _checks, _ranks
 from auxilearn._checks import explain
 from auxilearn.combiners._losses import check_losses, check_main
 from auxilearn.errors import InputError
@@ -70,7 +70,8 @@ class Step:
             Flat, one row a loss, ``(K, P)``, without a graph; zero where a loss does not reach a weight.
 
         Raises:
-            InputError: If the graph of the losses was freed, or a gradient is not finite.
+            InputError: If the graph of the losses was freed, a gradient is not finite, or there are several ranks that
+                were not declared independent.
         """
         return self._jacobian
 
@@ -117,6 +118,7 @@ class Step:
 
     @cached_property
     def _jacobian(self) -> Tensor:
+        _ranks.refuse_undeclared("A gradient for each loss", "Use a weighting that looks at losses only.")
         if not self.losses.requires_grad:
             cure = "Compute them with gradients enabled: no `.detach()` or `torch.no_grad()`."
             raise InputError(explain("`losses` must have a graph.", "They are cut from it.", cure))

@@ -29,6 +29,7 @@ from auxilearn.experiments.harness._plan import (
 from auxilearn.experiments.harness._run import Failure, run_jobs
 from auxilearn.experiments.harness._store import Job, Store
 from auxilearn.experiments.harness._tables import CAPTION, terminal_table
+from auxilearn.experiments.harness._torchrun import crew
 
 
 @final
@@ -85,24 +86,37 @@ def describe(name: str, console: Console) -> None:
 def compare(selection: Selection, console: Console, *, workers: int, store: Store, dry_run: bool = False) -> bool:
     """Run what is missing of a comparison, and print its tables.
 
+    Under ``torchrun`` the ranks share the jobs, and the first one prints.
+
     Args:
         selection: What to compare.
         console: Where to print.
-        workers: How many processes; 0 runs in this one.
+        workers: How many processes; 0 runs in this one. Not read under ``torchrun``.
         store: The results.
         dry_run: Say what would be run, and stop.
 
     Returns:
         Whether every job finished.
     """
+    ranks = crew()
+    if ranks is not None and ranks.rank > 0:
+        ranks.help(store)
+        return True
     experiment = registry.load(selection.name)
     wanted = selection.methods
     methods = basic_methods(experiment) if wanted is None else chosen_methods(experiment, wanted)
     cells = chosen_cells(experiment, selection.cells)
     todo = plan(selection.name, experiment, store, methods, cells, selection.seeds)
     _refuse_nothing(selection, todo)
-    console.print(_spoken_plan(experiment, todo, workers), markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        _spoken_plan(experiment, todo, workers if ranks is None else ranks.size),
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
     if dry_run:
+        if ranks is not None:
+            ranks.publish([])
         return True
     store.refuse_unwritable()
     start = time.perf_counter()
@@ -207,6 +221,9 @@ def _run(todo: Plan, store: Store, workers: int, console: Console) -> list[Failu
             if failure is not None:
                 bar.console.print(f"failed: {failure}", style="red", markup=False, highlight=False, soft_wrap=True)
 
+        ranks = crew()
+        if ranks is not None:
+            return ranks.run(todo.missing, store, done=done)
         return run_jobs(todo.missing, store, workers=workers, done=done)
 
 

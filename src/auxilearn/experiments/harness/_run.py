@@ -18,6 +18,7 @@ from typing import final
 import torch
 
 from auxilearn._extras import require
+from auxilearn.distributed import independent
 from auxilearn.experiments import registry
 from auxilearn.experiments.harness._experiment import Result
 from auxilearn.experiments.harness._store import Job, Store, checked
@@ -72,7 +73,7 @@ def run_jobs(
 
 def _alone(jobs: Sequence[Job]) -> Generator[tuple[Job, Result | Failure]]:
     for job in jobs:
-        yield job, _attempt(registry.place(job.experiment), job)
+        yield job, attempt(job)
 
 
 def _shared(jobs: Sequence[Job], workers: int) -> Generator[tuple[Job, Result | Failure]]:
@@ -81,7 +82,7 @@ def _shared(jobs: Sequence[Job], workers: int) -> Generator[tuple[Job, Result | 
     others = set(multiprocessing.active_children())
     # Spawned, not forked: forking a process in which torch has threads may hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, _prepare) as pool:
+    with ProcessPoolExecutor(min(workers, len(jobs)), context, _begin) as pool:
         with _deaf_to_ctrl_c():
             futures: dict[Future[Result | Failure], Job] = {
                 pool.submit(_attempt, registry.place(job.experiment), job): job for job in jobs
@@ -115,13 +116,18 @@ def _deaf_to_ctrl_c() -> Generator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _prepare() -> None:
+def prepare() -> None:
+    """Make this process one in which jobs are run."""
     # One thread: two threads on small tensors wait for each other whenever a core is busy. Denormal numbers, which
     # dead units and vanishing gradients produce, would cost tens of times more.
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     # What a fit decides is in its result; a line from every process would run through the progress bar.
     logging.getLogger("auxilearn").setLevel(logging.ERROR)
+
+
+def _begin() -> None:
+    prepare()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -142,6 +148,18 @@ def _warm_up() -> None:
     optimizer.step()
 
 
+def attempt(job: Job) -> Result | Failure:
+    """Run one job in this process.
+
+    Args:
+        job: The job.
+
+    Returns:
+        Its result, or its failure if it raised.
+    """
+    return _attempt(registry.place(job.experiment), job)
+
+
 def _attempt(place: str, job: Job) -> Result | Failure:
     # An exception travels as text, since not every exception can be pickled.
     try:
@@ -151,7 +169,8 @@ def _attempt(place: str, job: Job) -> Result | Failure:
         random.seed(job.seed)
         torch.manual_seed(job.seed)
         require("numpy.random", extra="experiments").seed(job.seed)
-        return checked(cell.methods[job.method](cell.task(job.seed), job.seed))
+        with independent():
+            return checked(cell.methods[job.method](cell.task(job.seed), job.seed))
     except Exception as error:
         message = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return Failure(job, message, traceback.format_exc())
