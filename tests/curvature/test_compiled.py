@@ -230,13 +230,12 @@ def test_sharded_weights_are_refused() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_named() -> None:
     from torch._inductor import config
 
     world = World("tied and unused", size=11)
-    monkeypatch.setattr(config.cpp, "cxx", ("/nowhere/c++",))
     with (
-        config.patch(force_disable_caches=True),
+        config.patch({"force_disable_caches": True, "cpp.cxx": ("/nowhere/c++",)}),
         pytest.raises(InputError, match=r"needs a C\+\+ compiler that works\. .*aot_eager"),
     ):
         world.compiled("inductor")(*world.batch)
