@@ -1,6 +1,9 @@
 """The examples run, and show what they say."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from runpy import run_path
 
@@ -23,6 +26,34 @@ def test_the_plain_loop_finds_the_good_annotator() -> None:
 def test_learned_penalties_lower_the_outer_loss() -> None:
     history = run_path(str(ROOT / "examples" / "learned_penalties.py"))["main"]()
     assert history[-1] < 0.9 * history[0]
+
+
+def launched(ranks: int, *words: str) -> str:
+    """Run the example for several ranks by torchrun, and return what it printed."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    done = subprocess.run(
+        [*launcher, str(ROOT / "examples" / "ddp_loop.py"), *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_loop_for_several_ranks_is_that_of_one_and_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    if not torch.distributed.is_available():
+        pytest.skip("torch is built without torch.distributed")
+    folder = str(tmp_path)
+    whole = launched(1, "--steps", "60")
+    assert "good annotator" in whole
+    launched(1, "--steps", "30", "--folder", folder)
+    # One network on one rank goes on as copies on two; and where torch can shard on the CPU, as shards.
+    assert launched(2, "--steps", "60", "--folder", folder) == whole
+    if hasattr(torch.cpu.current_stream(), "record_event"):
+        (tmp_path / "last").write_text("step-30")
+        assert launched(2, "--steps", "60", "--folder", folder, "--shard") == whole
 
 
 def blocks(language: str, page: str) -> list[str]:

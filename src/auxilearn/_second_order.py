@@ -85,8 +85,8 @@ _DTENSOR = ("_FromTorchTensor", "_ToTorchTensor", "Redistribute")
 
 
 def _cuts(node: Any, name: str, inputs: Iterable[Tensor]) -> bool:
-    # DTensor's conversions: the gradient that comes back from a local input has no graph in any release of torch, that
-    # from a local output or a new placement has none in older ones.
+    # DTensor's conversions: the gradient that comes back from a local input has no graph (torch 2.6 to 2.14), that from
+    # a local output or a new placement has none in older releases.
     return _reaches(node, inputs) and (name == "_FromTorchTensor" or not _conversions_keep_graphs(inputs))
 
 

@@ -15,6 +15,8 @@ from auxilearn import BilevelProblem, Vector, _vectors, check_hypergradient, hyp
 from auxilearn.combiners import Linear, Standardized
 from auxilearn.curvature import CurvatureOperator, FiniteDifference, GaussNewton, Hessian, LossCurvature, Streamed
 from auxilearn.distributed import independent, share
+from auxilearn.distributed._averaged import Averaged
+from auxilearn.distributed._ranks import Ranks
 from auxilearn.errors import InputError, SolverError, SolverWarning
 from auxilearn.optim import MetaOptimizer
 from auxilearn.solvers import (
@@ -125,6 +127,8 @@ def on_two_ranks_every_operator_has_the_product_of_the_full_batch() -> None:
         found = solve(build(rows(N)), problem.val(rows(N)), group=dist.group.WORLD)
         exact = solve(build(ALL), problem.val(ALL), group="local")
         assert error(found.grads, exact.grads) < tolerance, (build, error(found.grads, exact.grads))
+        mean = Averaged(build(rows(N)), problem.params, Ranks(dist.group.WORLD, torch.device("cpu"))).gradient()
+        assert error(mean, build(ALL).gradient()) < 1e-10
 
 
 def on_two_ranks_a_product_is_one_message() -> None:

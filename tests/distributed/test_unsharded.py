@@ -395,6 +395,18 @@ def on_two_ranks_tensor_parallel_weights_are_exact() -> None:
     assert error(found, solved(whole, losses_of(whole, ALL), ConjugateGradient(), LOCAL)) < 1e-10
 
 
+def on_two_ranks_weights_in_unknown_places_are_refused() -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import DTensor, Partial
+
+    model = nn.Linear(2, 2)
+    plain, mesh = Unsharded(model), init_device_mesh("cpu", (2,))
+    model.weight = nn.Parameter(DTensor.from_local(torch.ones(2, 2), mesh, [Partial()], run_check=False))
+    with pytest.raises(InputError, match="Partial"), plain.of(model):
+        pass
+    assert all(p.is_meta for p in plain._twin.parameters())
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     return outcomes(__file__, tmp_path_factory.mktemp("ranks"))

@@ -14,11 +14,11 @@ the weights                            what to do
 one copy a rank, e.g. in DDP           ``group=torch.distributed.group.WORLD``; :func:`share` where ranks have
                                        different numbers of samples
 sharded by ``fully_shard`` (FSDP2)     besides, compute the losses of the outer step with :class:`Unsharded`
-tensor parallel (``DTensor``)          ``group=`` the ranks with different data; ``"local"`` if there are none
+tensor parallel (``DTensor``)          the same as for shards
 a problem of its own on each rank      ``group="local"``, or everything inside :func:`independent`
 =====================================  ====================================================================
 
-Without a word from you, several ranks are an error. See `Scaling <../scaling.md>`_ for what it costs.
+Without a word from you, several ranks are an error.
 """
 
 from auxilearn._ranks import independent

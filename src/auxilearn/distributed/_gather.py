@@ -1,7 +1,6 @@
 """Shards to whole tensors and back, differentiable any number of times, in one message a direction.
 
-The derivative of DTensor's own conversions is cut from the graph in some releases of torch, and each weight travels
-alone.
+DTensor's own conversions cut the derivative from the graph in some releases of torch, and send each weight by itself.
 """
 
 from collections.abc import Sequence
