@@ -161,6 +161,15 @@ def test_positive_excludes_zero(value: float) -> None:
     refused("positive", "lr", value, rule=rule, finding=f"It is {value!r}.", cure="Change it.")
 
 
+def test_a_setting_may_be_left_to_the_library() -> None:
+    rule = "`alpha` must be a positive number or 'auto'."
+    refused("positive_or_auto", "alpha", "otto", rule=rule, finding="It is 'otto'.", cure="Choose one of them.")
+    rule = "`alpha` must be finite and above 0."
+    refused("positive_or_auto", "alpha", -1.0, rule=rule, finding="It is -1.0.", cure="Change it.")
+    _checks.positive_or_auto("alpha", "auto")
+    _checks.positive_or_auto("alpha", 0.1)
+
+
 def test_one_of_lists_the_choices() -> None:
     rule = "`on_failure` must be one of 'warn', 'raise'."
     refused(

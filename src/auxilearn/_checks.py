@@ -211,6 +211,23 @@ def positive(name: str, value: float, /) -> None:
         raise InputError(explain(f"`{name}` must be finite and above 0.", f"It is {value!r}.", "Change it."))
 
 
+def positive_or_auto(name: str, value: float | str, /) -> None:
+    """Check that a setting is a number above zero, or left to the library.
+
+    Args:
+        name: The argument's name, for messages.
+        value: The number, or ``"auto"``.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    if not isinstance(value, str):
+        positive(name, value)
+    elif value != "auto":
+        rule = f"`{name}` must be a positive number or 'auto'."
+        raise InputError(explain(rule, f"It is {value!r}.", "Choose one of them."))
+
+
 def _finite(value: object) -> bool:
     # A tensor with one element counts as a number, as it does in torch's optimizers.
     try:

@@ -251,6 +251,22 @@ def on_two_ranks_a_rank_that_fails_stops_all() -> None:
         hypergradient((each @ phi.exp()).mean(), each[:, 0].mean(), **{**settings, "group": None})
 
 
+def compare(model: nn.Module, plain: Unsharded, whole: nn.Module, **settings: Any) -> None:
+    """Assert that the ranks' hypergradient is that of one process with the full batch."""
+    phi = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    with plain.of(model) as net:
+        each = losses_of(net, rows(N))
+    settings |= {"aux_params": [phi]}
+    found = hypergradient(
+        (each @ phi.exp()).mean(), each[:, 0].mean(), params=model.parameters(), **settings, group=dist.group.WORLD
+    )
+    each = losses_of(whole, ALL)
+    exact = hypergradient(
+        (each @ phi.exp()).mean(), each[:, 0].mean(), params=whole.parameters(), **settings, group=LOCAL
+    )
+    assert error(found.grads, exact.grads) < 1e-10
+
+
 def on_two_ranks_a_plain_parameter_beside_shards_is_averaged() -> None:
     from torch.distributed.fsdp import fully_shard
 
@@ -258,19 +274,8 @@ def on_two_ranks_a_plain_parameter_beside_shards_is_averaged() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
     whole, plain = deepcopy(model), Unsharded(model)
     fully_shard(model[2])  # the first layer stays whole
-    phi = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     for solver in (ConjugateGradient(), Neumann(terms=4, alpha=0.1), Dense()):
-        with plain.of(model) as net:
-            each = losses_of(net, rows(N))
-        settings: Any = {"aux_params": [phi], "solver": solver, "damping": 0.1}
-        found = hypergradient(
-            (each @ phi.exp()).mean(), each[:, 0].mean(), params=model.parameters(), **settings, group=dist.group.WORLD
-        )
-        each = losses_of(whole, ALL)
-        exact = hypergradient(
-            (each @ phi.exp()).mean(), each[:, 0].mean(), params=whole.parameters(), **settings, group=LOCAL
-        )
-        assert error(found.grads, exact.grads) < 1e-10
+        compare(model, plain, whole, solver=solver, damping=0.1)
 
 
 def on_two_ranks_usefulness_is_that_of_the_full_batch() -> None:
@@ -322,18 +327,7 @@ def on_two_ranks_hybrid_shards_are_exact() -> None:
         model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
         whole, plain = deepcopy(model), Unsharded(model)
         fully_shard(model, mesh=init_device_mesh("cpu", shape, mesh_dim_names=("copies", "shards")))
-        phi = torch.zeros(2, dtype=torch.float64, requires_grad=True)
-        with plain.of(model) as net:
-            each = losses_of(net, rows(N))
-        settings: Any = {"aux_params": [phi], "solver": ConjugateGradient()}
-        found = hypergradient(
-            (each @ phi.exp()).mean(), each[:, 0].mean(), params=model.parameters(), **settings, group=dist.group.WORLD
-        )
-        each = losses_of(whole, ALL)
-        exact = hypergradient(
-            (each @ phi.exp()).mean(), each[:, 0].mean(), params=whole.parameters(), **settings, group=LOCAL
-        )
-        assert error(found.grads, exact.grads) < 1e-10
+        compare(model, plain, whole, solver=ConjugateGradient())
 
 
 def on_two_ranks_tensor_parallel_weights_are_exact() -> None:

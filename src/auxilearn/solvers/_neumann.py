@@ -7,10 +7,8 @@ from typing import Any, Literal, NamedTuple, final
 import torch
 
 from auxilearn import _checks
-from auxilearn._checks import explain
 from auxilearn._vectors import Vector, dots
 from auxilearn.curvature import CurvatureOperator
-from auxilearn.errors import InputError
 from auxilearn.solvers._base import Iterate, IterativeSolver, Status, rounding
 from auxilearn.solvers._power_iteration import PowerIteration
 
@@ -71,11 +69,7 @@ class Neumann(IterativeSolver):
         _checks.count("terms", self.terms, 0)
         _checks.at_least("tolerance", self.tolerance, 0.0)
         _checks.count("first_steps", self.first_steps, 1)
-        if not isinstance(self.alpha, str):
-            _checks.positive("alpha", self.alpha)
-        elif self.alpha != "auto":
-            rule = "`alpha` must be a positive number or 'auto'."
-            raise InputError(explain(rule, f"It is {self.alpha!r}.", "Choose one of them."))
+        _checks.positive_or_auto("alpha", self.alpha)
 
     def _solve(self, H: CurvatureOperator, v: Vector, /) -> Iterate:
         if isinstance(self.alpha, str):

@@ -5,10 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 from auxilearn import _checks
-from auxilearn._checks import explain
 from auxilearn._vectors import Vector, dots
 from auxilearn.curvature import CurvatureOperator
-from auxilearn.errors import InputError
 from auxilearn.solvers._base import Iterate, IterativeSolver, Status, rounding
 from auxilearn.solvers._power_iteration import PowerIteration
 from auxilearn.solvers._preconditioner import SymmetricallyScaled
@@ -89,11 +87,7 @@ class SingleLoop(IterativeSolver):
     def __post_init__(self) -> None:
         _checks.count("refresh", self.refresh, 2)
         _checks.at_least("forget", self.forget, 1.0)
-        if not isinstance(self.alpha, str):
-            _checks.positive("alpha", self.alpha)
-        elif self.alpha != "auto":
-            rule = "`alpha` must be a positive number or 'auto'."
-            raise InputError(explain(rule, f"It is {self.alpha!r}.", "Choose one of them."))
+        _checks.positive_or_auto("alpha", self.alpha)
 
     def _solve(self, H: CurvatureOperator, v: Vector, /) -> Iterate:
         found = self._step(H, v)
