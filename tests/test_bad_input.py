@@ -492,10 +492,7 @@ OPERATORS = [
     Case(
         "damping beside an operator",
         differentiates(train_loss=by_hand, damping=lambda w: 0.1),
-        r"`damping` and `loss_scale` belong to the operator\. .*given besides\. Pass them where the operator is built",
-    ),
-    Case(
-        "loss scale beside an operator", differentiates(train_loss=by_hand, loss_scale=lambda w: 2.0), r"`loss_scale` b"
+        r"`damping` belongs to the operator\. .*given besides\. Pass it where the operator is built",
     ),
     Case(
         "operator on φ",

@@ -23,6 +23,12 @@ def test_the_plain_loop_finds_the_good_annotator() -> None:
     assert weights["random annotator"] < 0.8
 
 
+def test_the_loop_in_float16_finds_the_good_annotator_from_a_scale_that_overflows() -> None:
+    weights = run_path(str(ROOT / "examples" / "amp_loop.py"))["main"](init_scale=2.0**24)
+    assert weights["good annotator"] > 1.5
+    assert weights["random annotator"] < 0.8
+
+
 def test_learned_penalties_lower_the_outer_loss() -> None:
     history = run_path(str(ROOT / "examples" / "learned_penalties.py"))["main"]()
     assert history[-1] < 0.9 * history[0]

@@ -424,15 +424,11 @@ def test_nan_never_reaches_the_auxiliary_parameters_through_a_scaler(enabled: bo
     assert torch.equal(world.auxiliary.weight, before)
 
 
-def test_a_scaler_is_refused_beside_what_it_cannot_scale() -> None:
+def test_a_scaler_is_refused_beside_lbfgs() -> None:
     world, scaler = World(), torch.amp.GradScaler(DEVICE.type)
     lbfgs = MetaOptimizer(torch.optim.LBFGS(world.auxiliary.parameters(), max_iter=1))
     with pytest.raises(InputError, match="cannot drive `LBFGS`"):
         world.outer_step(lbfgs, grad_scaler=scaler)
-    meta = MetaOptimizer(torch.optim.SGD(world.auxiliary.parameters(), lr=0.1))
-    operator = Hessian(world.loss_func(True), world.primary.parameters())
-    with pytest.raises(InputError, match="whose passes are not scaled"):
-        meta.step(operator, world.loss_func(False), (), world.auxiliary.parameters(), grad_scaler=scaler)
 
 
 @pytest.mark.parametrize("scaled", [False, True])

@@ -131,12 +131,13 @@ def _one_kind(name: str, values: tuple[Tensor, ...]) -> None:
         raise InputError(explain(f"`{name}` must share one dtype.", finding, cure))
 
 
-def scalar_loss(name: str, loss: Tensor, /) -> Tensor:
+def scalar_loss(name: str, loss: Tensor, /, *, finite: bool = True) -> Tensor:
     """Check that a loss is a finite scalar with a graph.
 
     Args:
         name: The argument's name, for messages.
         loss: The loss, a tensor with one element.
+        finite: Whether its value is looked at.
 
     Returns:
         The loss as a 0-dimensional tensor.
@@ -154,10 +155,35 @@ def scalar_loss(name: str, loss: Tensor, /) -> Tensor:
     if not loss.requires_grad:
         cure = "Compute it with gradients enabled: no `.detach()`, `torch.no_grad()` or `torch.inference_mode()`."
         raise InputError(explain(rule, "It is cut from the graph.", cure))
-    if not math.isfinite(value := loss.item()):
+    if finite and not math.isfinite(value := loss.item()):
         cure = "Look for overflow, a log of zero or a too large learning rate; nothing was changed."
         raise InputError(explain(f"`{name}` must be finite.", f"It is {value}.", cure))
     return loss if loss.dim() == 0 else loss.reshape(())
+
+
+def scaled_loss(name: str, loss: Tensor, scale: float, /) -> Tensor:
+    """Check a loss, and multiply it by a loss scale.
+
+    Under a scale above 1 an overflow is no error, but the sign for whoever chose the scale to lower it: every
+    derivative of the result is then NaN, on all ranks that average it.
+
+    Args:
+        name: The argument's name, for messages.
+        loss: The loss, a tensor with one element.
+        scale: The factor.
+
+    Returns:
+        The scaled loss as a 0-dimensional tensor.
+
+    Raises:
+        InputError: As :func:`scalar_loss`, and if the scale is not positive.
+    """
+    positive("loss_scale", scale)
+    loss = scalar_loss(name, loss, finite=scale <= 1.0)
+    if scale == 1.0:
+        return loss
+    # The gradient of an infinite loss may be finite, and would belong to no loss.
+    return loss * (scale if scale < 1.0 or math.isfinite(loss.item()) else math.nan)
 
 
 def at_least(name: str, value: float, minimum: float, /) -> None:

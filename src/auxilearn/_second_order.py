@@ -133,21 +133,22 @@ def _reaches(node: Any, inputs: Iterable[Tensor]) -> bool:
     return any(n in origins for n in nodes([n for n, _ in node.next_functions], origins))
 
 
-def passes_half_precision(outputs: Iterable[Tensor], inputs: Iterable[Tensor], /) -> bool:
-    """Say whether something between a loss and what it is differentiated by was computed in half precision.
+def half_types(outputs: Iterable[Tensor], inputs: Iterable[Tensor], /) -> frozenset[torch.dtype]:
+    """Say in which half precisions something between a loss and what it is differentiated by was computed.
 
     Args:
         outputs: The differentiated tensors.
         inputs: What they are differentiated by.
 
     Returns:
-        Whether a tensor of the graph, or an input, is in a floating-point type of fewer than four bytes.
+        The floating-point types of fewer than four bytes among those of the graph and the inputs.
     """
     inputs = tuple(inputs)
     stops = {p.grad_fn for p in inputs if p.grad_fn is not None}
     found = nodes([t.grad_fn for t in outputs], stops)
     kinds = {meta.dtype for node in found for meta in getattr(node, "_input_metadata", ())}
-    return any(kind.is_floating_point and kind.itemsize < 4 for kind in {*kinds, *(p.dtype for p in inputs)})
+    kinds.update(p.dtype for p in inputs)
+    return frozenset(kind for kind in kinds if kind.is_floating_point and kind.itemsize < 4)
 
 
 def compiled(finding: str) -> str:

@@ -86,8 +86,10 @@ def hypergradient(
         on_failure: What to do if the solve diverges or anything is not finite: warn with
             :class:`~auxilearn.errors.SolverWarning`, raise :class:`~auxilearn.errors.SolverError`, or say so in the
             result only. Gradients that are not finite are never returned.
-        loss_scale: See :class:`~auxilearn.curvature.Hessian`; it is divided out of the result. With a scale other than
-            1 an overflow is no failure, but the sign for whoever chose the scale to lower it: look at ``finite``.
+        loss_scale: A factor for both losses while they are differentiated, divided out of the result; see
+            :class:`~auxilearn.curvature.Hessian`. An operator has a ``loss_scale`` of its own, where it is built. Under
+            a scale above 1 an overflow is no failure, but the sign for whoever chose the scale to lower it: look at
+            ``finite``.
         keep_gradient: Whether to return the train loss's gradient in the weights as well, which the curvature has
             computed in any case (but for :class:`~auxilearn.curvature.Streamed`, which computes it anew).
         group: The ranks whose mean losses are meant, e.g. ``torch.distributed.group.WORLD``; all of them must call
@@ -122,10 +124,11 @@ def hypergradient(
     _checks.one_of("on_failure", on_failure, ("warn", "raise", "skip"))
     aux = _checks.tensors("aux_params", aux_params)
     solver = Neumann() if solver is None else checked(solver)
-    if isinstance(train_loss, LossCurvature) and (damping or loss_scale != 1.0):
-        rule = "`damping` and `loss_scale` belong to the operator."
-        finding = "`train_loss` is an operator, and one of them was given besides."
-        raise InputError(explain(rule, finding, "Pass them where the operator is built."))
+    _checks.positive("loss_scale", loss_scale)
+    if isinstance(train_loss, LossCurvature) and damping:
+        rule = "`damping` belongs to the operator."
+        finding = "`train_loss` is an operator, and it was given besides."
+        raise InputError(explain(rule, finding, "Pass it where the operator is built."))
     weights = _weights(train_loss, params, aux)
     ranks = ranks_of(group, (*weights, *aux))
     with memory_kept(solver), agreement(ranks):
@@ -141,7 +144,7 @@ def hypergradient(
             cure = "Compute `train_loss` with the auxiliary network, undetached. Are the two losses in order?"
             raise InputError(explain(rule, finding, cure))
         grads = tuple(_difference(d, m, p) for d, m, p in zip(direct, mixed, aux, strict=True))
-        judged = _judged(grads, solution.report, on_failure, may_overflow=loss_scale != 1.0)
+        judged = _judged(grads, solution.report, on_failure, may_overflow=loss_scale > 1.0)
         return replace(judged, train_grads=train_grads) if keep_gradient else judged
 
 
@@ -180,7 +183,7 @@ def _system(
         return _curvature(train_loss, weights, 0.0, loss_scale), _slopes(val_loss, (*weights, *aux), loss_scale)
 
     losses = (train_loss, *val_loss) if isinstance(val_loss, Sequence) else (train_loss, val_loss)
-    curvature, v, direct = shared_system(ranks, build, losses, weights, aux, damping=damping)
+    curvature, v, direct = shared_system(ranks, build, losses, weights, aux, damping=damping, loss_scale=loss_scale)
     if v is None:
         raise InputError(_unreached(len(curvature.params)))
     return curvature, v, direct
@@ -212,9 +215,8 @@ def _slopes(val_loss: Tensor | Iterable[Tensor], inputs: Sequence[Tensor], loss_
     total: Optional = (None,) * len(inputs)
     count = 0
     for loss in losses:
-        checked_loss = _checks.scalar_loss("val_loss", loss)
-        refuse_early_static_graph(checked_loss)
-        scaled = checked_loss if loss_scale == 1.0 else checked_loss * loss_scale
+        scaled = _checks.scaled_loss("val_loss", loss, loss_scale)
+        refuse_early_static_graph(loss)
         found = gradients(scaled, inputs, retain_graph=retain_graph)
         total = tuple(b if a is None else a if b is None else a + b for a, b in zip(total, found, strict=True))
         count += 1

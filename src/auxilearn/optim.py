@@ -1,5 +1,6 @@
 """The drop-in optimizer: any torch optimizer, fed with hypergradients."""
 
+import math
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, cast, final
@@ -52,6 +53,8 @@ class MetaOptimizer:
         on_failure: See above.
         group: See above.
         report: The solver's report of the last step; None before the first.
+        step_was_skipped: Whether the last step left the auxiliary parameters alone: an overflow under a scaler, or a
+            failed solve under ``on_failure="skip"``.
 
     Raises:
         InputError: If ``meta_optimizer`` is no optimizer, or the settings contradict each other.
@@ -71,6 +74,18 @@ class MetaOptimizer:
         ...     aux.step(train_loss, val_loss, [w], [phi])
         >>> round(phi.item(), 3)
         1.0
+
+        In float16 each level has a scaler, or both share one. Losses are passed unscaled:
+
+        >>> scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24)
+        >>> with torch.autocast("cpu", torch.float16):
+        ...     train_loss, val_loss = torch.nn.functional.linear(w, phi[:, None]).sum(), (w * w).half().sum()
+        >>> for _ in range(2):
+        ...     aux.step(train_loss + (w * w).sum(), val_loss, [w], [phi], grad_scaler=scaler)
+        ...     scaler.update()
+        ...     aux.step_was_skipped, scaler.get_scale() < 2.0**24
+        (True, True)
+        (True, True)
 
     References:
         Navon et al., "Auxiliary learning by implicit differentiation", ICLR 2021, Alg. 1 and 2.
@@ -107,6 +122,7 @@ class MetaOptimizer:
         self.on_failure: OnFailure = on_failure
         self.group: Group = group
         self.report: SolveReport | None = None
+        self.step_was_skipped = False
 
     @torch.inference_mode(False)
     def step(
@@ -130,8 +146,10 @@ class MetaOptimizer:
             parameters: The weights; an iterable or generator. Not read if ``train_loss`` is an operator.
             aux_params: The auxiliary parameters, all of them in the wrapped optimizer; an iterable or generator.
             return_grads: Whether to return the hypergradient, as it was before clipping.
-            grad_scaler: The scaler of a mixed-precision training loop. Pass both losses unscaled, and the train loss
-                itself; call ``update()`` as usual. Not for ``LBFGS``.
+            grad_scaler: The scaler of a mixed-precision training loop, that of the weights or one of its own. Pass both
+                losses unscaled; an operator takes its scale where it is built, ``loss_scale=scaler.get_scale()``. As
+                for any optimizer an overflow skips the step (see ``step_was_skipped``), and the next ``update()``
+                lowers the scale. Not for ``LBFGS``.
             keep_gradient: Whether to put the train loss's gradient, which this step has computed in any case, into the
                 ``.grad`` of the weights, as ``zero_grad()`` and ``train_loss.backward()`` would. The weights' optimizer
                 may then step on the same batch, which saves a forward and a backward pass. It is the gradient with the
@@ -149,7 +167,7 @@ class MetaOptimizer:
         self._own(aux)
         # An operator has parameters of its own.
         params = () if isinstance(train_loss, LossCurvature) else _checks.tensors("parameters", parameters)
-        scale = 1.0 if grad_scaler is None else _scale(grad_scaler, self.meta_optimizer, train_loss, aux[0].device)
+        scale = 1.0 if grad_scaler is None else _scale(grad_scaler, self.meta_optimizer, aux[0].device)
         with memory_kept(self.solver), self._grads_kept():
             result = hypergradient(
                 train_loss,
@@ -162,14 +180,16 @@ class MetaOptimizer:
                 keep_gradient=keep_gradient,
                 group=self.group,
             )
-            # A scaler that is switched off skips nothing, so it is shown no overflow.
-            if grad_scaler is not None and (result.usable or (not result.finite and grad_scaler.is_enabled())):
-                self._step_scaled(aux, result, grad_scaler, scale)
-            elif result.usable:
-                self._assign(aux, result.grads)
-                self._clip(aux)
-                self._advance()
-        self.report = result.report
+            # A scaler that is switched off skips nothing, so it is shown nothing.
+            if grad_scaler is not None and grad_scaler.is_enabled():
+                stepped = self._step_scaled(aux, result, grad_scaler, scale)
+            else:
+                stepped = result.usable
+                if stepped:
+                    self._assign(aux, result.grads)
+                    self._clip(aux)
+                    self._advance()
+        self.report, self.step_was_skipped = result.report, not stepped
         if keep_gradient:
             own = {id(p) for p in aux}
             _hand_over(result.train_grads, [p for p in params if id(p) not in own], scale)
@@ -177,20 +197,25 @@ class MetaOptimizer:
 
     def _step_scaled(
         self, aux: tuple[Tensor, ...], result: Hypergradient, scaler: torch.amp.GradScaler, scale: float
-    ) -> None:
-        # An overflow is shown to the scaler, so that it skips the step and lowers its scale; NaN must not stay in
-        # `.grad`.
-        self._assign(aux, tuple(g * scale if result.finite else torch.full_like(g, torch.nan) for g in result.grads))
+    ) -> bool:
+        # An overflow is shown to the scaler, so that it lowers its scale. So is every other result, for `update()` asks
+        # that something was.
+        grads = tuple(g * scale for g in result.grads)
+        finite = result.finite and math.isfinite(float(Vector(grads).norm()))
+        self._assign(aux, grads if finite else tuple(torch.full_like(g, torch.nan) for g in grads))
         try:
             scaler.unscale_(self.meta_optimizer)
         except (RuntimeError, ValueError) as error:
             rule = "`grad_scaler` must be ready for a step."
             cure = "Call its `update()` after every step, and keep the auxiliary parameters in float32."
             raise InputError(explain(rule, f"It says: {error}", cure)) from error
-        self._clip(aux)
-        scaler.step(self.meta_optimizer)
-        if not result.finite:
-            self.zero_grad()
+        stepped = finite and result.usable
+        if stepped:
+            self._clip(aux)
+            scaler.step(self.meta_optimizer)
+        else:
+            self.zero_grad()  # NaN must not stay in `.grad`
+        return stepped
 
     @contextmanager
     def _grads_kept(self) -> Generator[None, None, None]:
@@ -300,15 +325,10 @@ def _refuse_unfit(optimizer: Optimizer) -> None:
                 raise InputError(explain(rule, finding, cure))
 
 
-def _scale(
-    scaler: torch.amp.GradScaler, optimizer: Optimizer, train_loss: Tensor | LossCurvature, device: torch.device
-) -> float:
+def _scale(scaler: torch.amp.GradScaler, optimizer: Optimizer, device: torch.device) -> float:
     if isinstance(optimizer, LBFGS):
         rule, cure = "A `grad_scaler` cannot drive `LBFGS`.", "Wrap another optimizer, or leave `grad_scaler` out."
         raise InputError(explain(rule, "Both were given.", cure))
-    if isinstance(train_loss, LossCurvature):
-        rule, cure = "A `grad_scaler` scales the train loss itself.", "Pass the loss, or leave `grad_scaler` out."
-        raise InputError(explain(rule, "`train_loss` is an operator, whose passes are not scaled.", cure))
     given = cast("object", scaler)
     if not isinstance(given, torch.amp.GradScaler):
         rule, cure = "`grad_scaler` must be a `torch.amp.GradScaler`.", "Pass the one of your training loop."

@@ -5,6 +5,7 @@
 # pyright: reportPrivateImportUsage=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportMissingTypeStubs=false
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from itertools import count
@@ -103,11 +104,12 @@ class CompiledHessian:
         )
         self._reached: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def __call__(self, *batch: Tensor) -> LossCurvature:
+    def __call__(self, *batch: Tensor, loss_scale: float = 1.0) -> LossCurvature:
         """Return the Hessian at the present weights.
 
         Args:
             *batch: What the loss is computed from.
+            loss_scale: See :class:`Hessian`; another one compiles nothing.
 
         Returns:
             An operator for :func:`auxilearn.hypergradient` and :class:`auxilearn.optim.MetaOptimizer`.
@@ -118,23 +120,30 @@ class CompiledHessian:
         with torch.inference_mode(False), torch.enable_grad(), second_order(*self._networks):
             key = tuple(trainable)
             if key in self._reached:
-                return self._made({name: trainable[name] for name in self._reached[key]}, batch)
+                return self._made({name: trainable[name] for name in self._reached[key]}, batch, loss_scale)
             with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-                exact = Hessian(self._loss(*batch), trainable.values())
+                exact = Hessian(self._loss(*batch), trainable.values(), loss_scale=loss_scale)
             found = {id(p) for p in exact.params}
             weights = {name: p for name, p in trainable.items() if id(p) in found}
-            made = self._made(weights, batch)
+            made = self._made(weights, batch, loss_scale)
+            if loss_scale > 1.0 and not bool(exact.gradient().norm().isfinite()):
+                return made  # of an overflow nothing can be learned; a later call compares
             with explaining():
                 _compare(made, exact)
             made.products = 0
             self._reached[key] = tuple(weights)
             return made
 
-    def _made(self, weights: dict[str, Tensor], batch: tuple[Tensor, ...]) -> LossCurvature:
+    def _made(self, weights: dict[str, Tensor], batch: tuple[Tensor, ...], loss_scale: float) -> LossCurvature:
+        like = next(iter(weights.values()))
         with _kept_for_many_products(), explaining():
-            gradient, loss = self._compiled(weights, batch)
-        _checks.scalar_loss("train_loss", loss)
-        return _Compiled(tuple(gradient[name] for name in weights), tuple(weights.values()), self._damping)
+            # A tensor, for a number would be compiled into the program.
+            gradient, loss = self._compiled(weights, batch, like.new_tensor(loss_scale))
+        scaled = _checks.scaled_loss("train_loss", loss, loss_scale)
+        found = tuple(gradient[name] for name in weights)
+        if not math.isfinite(scaled.item()):
+            found = tuple(g * math.nan for g in found)
+        return _Compiled(found, tuple(weights.values()), self._damping, loss_scale)
 
 
 def _kept_for_many_products() -> AbstractContextManager[None]:
@@ -145,10 +154,15 @@ def _kept_for_many_products() -> AbstractContextManager[None]:
 
 @final
 class _Compiled(LossCurvature):
-    def __init__(self, gradient: tuple[Tensor, ...], params: tuple[Tensor, ...], damping: float) -> None:
+    def __init__(
+        self, gradient: tuple[Tensor, ...], params: tuple[Tensor, ...], damping: float, loss_scale: float
+    ) -> None:
         super().__init__(params, damping=damping)
-        self._retained = RetainedGradient(gradient, params)
-        self._half_precision = _precision(params[0]).itemsize < 4
+        precision = _precision(params[0])
+        self._retained = RetainedGradient(
+            gradient, params, unscale=1.0 / loss_scale, float16=precision is torch.float16
+        )
+        self._half_precision = precision.itemsize < 4
 
     @property
     def half_precision(self) -> bool:
@@ -183,17 +197,25 @@ class _Caller(nn.Module):
         return loss(*batch)
 
 
-def _value(caller: _Caller, loss: Callable[..., Tensor], weights: dict[str, Tensor], batch: tuple[Tensor, ...]) -> Any:
+def _value(
+    caller: _Caller,
+    loss: Callable[..., Tensor],
+    weights: dict[str, Tensor],
+    batch: tuple[Tensor, ...],
+    scale: Tensor,
+) -> Any:
     # Buffers are copied here, for nothing from outside may be written while a function is differentiated.
     buffers = {name: buffer.clone() for name, buffer in caller.named_buffers()}
     replaced = {f"networks.{name}": p for name, p in weights.items()}
-    return functional_call(caller, (replaced, buffers), (loss, *batch)).reshape(())
+    value = functional_call(caller, (replaced, buffers), (loss, *batch)).reshape(())
+    return value * scale, value
 
 
 def _gradient_of(caller: _Caller, loss: Callable[..., Tensor]) -> Callable[..., Any]:
-    def gradient(weights: dict[str, Tensor], batch: tuple[Tensor, ...]) -> Any:
+    def gradient(weights: dict[str, Tensor], batch: tuple[Tensor, ...], scale: Tensor) -> Any:
         # A lambda, for torch 2.6 cannot trace the definition of a function with annotations.
-        return grad_and_value(lambda w: _value(caller, loss, w, batch))(weights)  # pyright: ignore
+        found, (_, value) = grad_and_value(lambda w: _value(caller, loss, w, batch, scale), has_aux=True)(weights)  # pyright: ignore
+        return found, value
 
     # The compiler keeps its programs with the code, few of them for each, and remembers by name which sizes vary: every
     # factory has a code and a name of its own.

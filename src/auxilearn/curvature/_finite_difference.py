@@ -49,6 +49,8 @@ class FiniteDifference(LossCurvature):
         probe: Whether to take a gradient at the start, which tells the weights that reach the loss from the others.
             False spares it, and trusts that all of them do.
         allow_low_precision: Whether to accept bfloat16 and float16 weights, whose rounding hides the perturbation.
+        loss_scale: See :class:`Hessian`. Under autocast the forward pass rounds the perturbation as half-precision
+            weights would, scaled or not.
 
     Raises:
         InputError: For low-precision weights, a closure that is none, or bad arguments as in :class:`Hessian`.
@@ -73,6 +75,7 @@ class FiniteDifference(LossCurvature):
         damping: float = 0.0,
         probe: bool = True,
         allow_low_precision: bool = False,
+        loss_scale: float = 1.0,
     ) -> None:
         if not callable(closure):
             rule, cure = "`closure` must be a function that computes the training loss.", "Pass `lambda: loss(...)`."
@@ -83,7 +86,8 @@ class FiniteDifference(LossCurvature):
             rule = "Finite differences need parameters in float32 or float64."
             cure = "Use `Hessian`, keep float32 master weights, or say `allow_low_precision=True` and expect noise."
             raise InputError(explain(rule, f"They are in {dtype}, which rounds the perturbation away.", cure))
-        self._closure = closure
+        _checks.positive("loss_scale", loss_scale)
+        self._closure, self._scale = closure, loss_scale
         self._replay = ReplayedRandomness()
         self._judged = False
         self._gradient: tuple[Tensor, ...] | None = None
@@ -102,8 +106,13 @@ class FiniteDifference(LossCurvature):
         with self._replay():
             loss = self._closure()
             # Only the first evaluation is judged: later ones that are not finite are for the solver to report.
-            loss, self._judged = loss if self._judged else _checks.scalar_loss("train_loss", loss), True
-            return gradients(loss, inputs, retain_graph=False)
+            if not self._judged:
+                loss = _checks.scaled_loss("train_loss", loss, self._scale)
+                self._judged = True
+            elif self._scale != 1.0:
+                loss = loss * self._scale
+            found = gradients(loss, inputs, retain_graph=False)
+            return found if self._scale == 1.0 else tuple(None if g is None else g / self._scale for g in found)
 
     def _multiply(self, v: Vector, /) -> Vector:
         return filled(self._difference(v, self.params), self.params)

@@ -11,6 +11,7 @@ from auxilearn._autograd import filled, gradients
 from auxilearn._checks import explain
 from auxilearn._vectors import Vector
 from auxilearn.curvature._base import LossCurvature
+from auxilearn.curvature._half_range import centred
 from auxilearn.curvature._hessian import Hessian
 from auxilearn.errors import InputError
 
@@ -29,6 +30,7 @@ class GaussNewton(LossCurvature):
         outputs: The network's outputs :math:`z`, a tensor of any shape with its graph.
         params: The weights :math:`W`.
         damping: :math:`\delta \ge 0`, added to the diagonal.
+        loss_scale: See :class:`Hessian`.
 
     Raises:
         InputError: If the loss does not depend on the outputs, or for bad arguments as in :class:`Hessian`.
@@ -44,19 +46,28 @@ class GaussNewton(LossCurvature):
         Schraudolph, "Fast curvature matrix-vector products", Neural Computation 2002.
     """
 
-    def __init__(self, loss: Tensor, outputs: Tensor, params: Iterable[Tensor], *, damping: float = 0.0) -> None:
+    def __init__(
+        self,
+        loss: Tensor,
+        outputs: Tensor,
+        params: Iterable[Tensor],
+        *,
+        damping: float = 0.0,
+        loss_scale: float = 1.0,
+    ) -> None:
         # The Hessian holds the graph of the gradient, which the mixed derivative needs in any case.
-        self._hessian = Hessian(loss, params)
+        self._hessian = Hessian(loss, params, loss_scale=loss_scale)
         super().__init__(self._hessian.params, damping=damping)
         if not isinstance(cast("object", outputs), Tensor) or not outputs.requires_grad:
             rule, cure = "`outputs` must be a tensor with a graph.", "Pass the network's outputs before `.detach()`."
             raise InputError(explain(rule, "It is cut from the graph, or no tensor.", cure))
-        (by_outputs,) = gradients(_checks.scalar_loss("train_loss", loss), (outputs,), create_graph=True)
+        scaled = _checks.scaled_loss("train_loss", loss, loss_scale)
+        (by_outputs,) = gradients(scaled, (outputs,), create_graph=True)
         if by_outputs is None:
             rule = "`train_loss` must be computed from `outputs`."
             cure = "Pass the very tensor that the loss was computed from, not a second forward pass."
             raise InputError(explain(rule, "It does not depend on them.", cure))
-        self._outputs, self._by_outputs = outputs, by_outputs
+        self._outputs, self._by_outputs, self._unscale = outputs, by_outputs, 1.0 / loss_scale
         # Jv by two reverse passes: u ↦ Jᵀu is linear, and its own vector-Jacobian product with v is Jv.
         self._dual = torch.zeros_like(outputs, requires_grad=True)
         self._pullback = filled(gradients(outputs, self.params, (self._dual,), create_graph=True), self.params)
@@ -66,6 +77,10 @@ class GaussNewton(LossCurvature):
 
     def _multiply(self, v: Vector, /) -> Vector:
         self._hessian.held()  # complains after `release()`
+        unscale = self._unscale
+        if self._hessian.float16:
+            factor = centred(v)
+            v, unscale = v * factor, unscale / factor
         linear = [(p, c) for p, c in zip(self._pullback, v, strict=True) if p.requires_grad]
         # The loss is linear in the outputs, or none of the weights that reach it reaches them.
         if not self._by_outputs.requires_grad or not linear:
@@ -73,7 +88,8 @@ class GaussNewton(LossCurvature):
         pullback, cotangents = zip(*linear, strict=True)
         (pushed,) = filled(gradients(pullback, (self._dual,), cotangents), (self._outputs,))  # Jv
         (curved,) = filled(gradients(self._by_outputs, (self._outputs,), (pushed,)), (self._outputs,))  # ∂²L · Jv
-        return filled(gradients(self._outputs, self.params, (curved,)), self.params)  # Jᵀ · ∂²L · Jv
+        found = filled(gradients(self._outputs, self.params, (curved,)), self.params)  # Jᵀ · ∂²L · Jv
+        return found if unscale == 1.0 else found * unscale
 
     def cross(self, x: Vector, aux_params: Sequence[Tensor], /) -> tuple[Tensor | None, ...]:
         return self._hessian.cross(x, aux_params)

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import final
 
+import torch
 from torch import Tensor
 
 from auxilearn import _checks
 from auxilearn._autograd import gradients, reached
-from auxilearn._second_order import passes_half_precision
+from auxilearn._second_order import half_types
 from auxilearn._vectors import Vector
 from auxilearn.curvature._base import LossCurvature
 from auxilearn.curvature._retained import RetainedGradient
@@ -26,7 +27,8 @@ class Hessian(LossCurvature):
         params: The weights :math:`W`; frozen ones and those that do not reach the loss are left out.
         damping: :math:`\delta \ge 0`, added to the diagonal.
         loss_scale: A factor for the loss while it is differentiated, and divided out of every result, so that
-            half-precision gradients do not underflow (what ``GradScaler`` does for the first order).
+            half-precision gradients do not underflow (what ``GradScaler`` does for the first order). Under a scale
+            above 1 a loss that is not finite is no error: results are NaN, so that solvers report it.
 
     Raises:
         InputError: If the loss is no finite scalar with a graph, or reaches no parameter.
@@ -46,13 +48,13 @@ class Hessian(LossCurvature):
     def __init__(
         self, loss: Tensor, params: Iterable[Tensor], *, damping: float = 0.0, loss_scale: float = 1.0
     ) -> None:
-        loss = _checks.scalar_loss("train_loss", loss)
-        _checks.positive("loss_scale", loss_scale)
+        scaled = _checks.scaled_loss("train_loss", loss, loss_scale)
         candidates = _checks.tensors("params", params)
-        scaled = loss if loss_scale == 1.0 else loss * loss_scale
         found, gradient = reached("train_loss", candidates, gradients(scaled, candidates, create_graph=True))
         super().__init__(found, damping=damping)
-        self._retained = RetainedGradient(gradient, found, unscale=1.0 / loss_scale)
+        # Looked up in the graph, for autocast may have ended.
+        self._half_types = half_types([scaled], found)
+        self._retained = RetainedGradient(gradient, found, unscale=1.0 / loss_scale, float16=self.float16)
 
     def gradient(self) -> Vector:
         return self._retained.values()
@@ -68,8 +70,13 @@ class Hessian(LossCurvature):
 
     @property
     def half_precision(self) -> bool:
-        """See :class:`CurvatureOperator`; looked up in the graph, for autocast may have ended."""
-        return passes_half_precision(self.held(), self.params)
+        """See :class:`CurvatureOperator`."""
+        return bool(self._half_types)
+
+    @property
+    def float16(self) -> bool:
+        """Whether products pass through float16."""
+        return torch.float16 in self._half_types
 
     def held(self) -> tuple[Tensor, ...]:
         """Return the gradient with its graph.

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from auxilearn._autograd import Optional, filled, gradients
 from auxilearn._vectors import Vector
+from auxilearn.curvature._half_range import centred
 from auxilearn.errors import InputError
 
 
@@ -18,10 +19,13 @@ class RetainedGradient:
         gradient: The gradient, one tensor with its graph for each weight.
         params: The weights.
         unscale: A factor for every result.
+        float16: Whether products pass through float16.
     """
 
-    def __init__(self, gradient: tuple[Tensor, ...], params: tuple[Tensor, ...], *, unscale: float = 1.0) -> None:
-        self._gradient, self._params, self._unscale = gradient, params, unscale
+    def __init__(
+        self, gradient: tuple[Tensor, ...], params: tuple[Tensor, ...], *, unscale: float = 1.0, float16: bool = False
+    ) -> None:
+        self._gradient, self._params, self._unscale, self._float16 = gradient, params, unscale, float16
 
     def values(self) -> Vector:
         """Return the gradient without its graph.
@@ -53,6 +57,10 @@ class RetainedGradient:
         Returns:
             One tensor for each input, or None where it has no effect.
         """
+        unscale = self._unscale
+        if self._float16:
+            factor = centred(v)
+            v, unscale = v * factor, unscale / factor
         # A gradient that is constant in W and in φ (a loss linear in that weight) has no graph, and contributes
         # nothing.
         pairs = [(g, c) for g, c in zip(self.held(), v, strict=True) if g.requires_grad]
@@ -60,9 +68,7 @@ class RetainedGradient:
             return (None,) * len(inputs)
         outputs, cotangents = zip(*pairs, strict=True)
         found = gradients(outputs, inputs, cotangents)
-        if self._unscale == 1.0:
-            return found
-        return tuple(None if g is None else g * self._unscale for g in found)
+        return found if unscale == 1.0 else tuple(None if g is None else g * unscale for g in found)
 
     def held(self) -> tuple[Tensor, ...]:
         """Return the gradient with its graph.

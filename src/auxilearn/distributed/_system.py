@@ -20,6 +20,7 @@ def shared_system(
     aux: Sequence[Tensor] = (),
     *,
     damping: float = 0.0,
+    loss_scale: float = 1.0,
 ) -> tuple[LossCurvature, Vector | None, tuple[Tensor, ...]]:
     r"""Average :math:`\partial_W L_A` and :math:`\partial_\varphi L_A` over the ranks, in one message.
 
@@ -31,6 +32,7 @@ def shared_system(
         weights: The weights :math:`W`.
         aux: The auxiliary parameters :math:`\varphi`.
         damping: Added to the diagonal of the mean.
+        loss_scale: Under one above 1, losses may overflow.
 
     Returns:
         The operator on those weights that reach the train loss of any rank, ∂_W L_A (None if no rank's outer loss
@@ -43,7 +45,8 @@ def shared_system(
     everything = (*weights, *aux)
     if any(map(is_distributed, everything)):
         # Gradients by sharded weights are collective themselves: a rank that fails must do so before.
-        ranks.together(lambda: [_checks.scalar_loss("loss", loss) for loss in losses if isinstance(loss, Tensor)])
+        given, finite = [loss for loss in losses if isinstance(loss, Tensor)], loss_scale <= 1.0
+        ranks.together(lambda: [_checks.scalar_loss("loss", loss, finite=finite) for loss in given])
     inner, slopes = ranks.together(build, replicated=everything)
     reached = {id(p) for p in inner.params}
     flags = [id(p) in reached for p in weights] + [s is not None for s in slopes[: len(weights)]]
