@@ -1,6 +1,6 @@
 """Calls of autograd with the library's two conventions: unused inputs give None, and complaints name the cure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import torch
@@ -86,8 +86,21 @@ def _explain_stale_graph(error: RuntimeError) -> None:
         raise InputError(explain(rule, finding, cure)) from error
 
 
+def refuse_freed(params: Iterable[Tensor], /) -> None:
+    """Refuse gathered weights of a sharded network, which were freed since.
+
+    Args:
+        params: Weights.
+
+    Raises:
+        InputError: If there are some.
+    """
+    if any(not is_distributed(p) and p.numel() and not p.untyped_storage().size() for p in params):
+        raise InputError(freed())
+
+
 def freed() -> str:
-    """Say that the losses were computed by a network that is sharded.
+    """Say that the losses were computed by a network that is sharded, or with weights that were listed before.
 
     Returns:
         The message.
@@ -95,7 +108,8 @@ def freed() -> str:
     return explain(
         "The weights that the losses were computed with must still be there.",
         "They were gathered for a pass, by `fully_shard`, and freed.",
-        "Compute the losses of the outer step with the twin `auxilearn.distributed.Unsharded`.",
+        "Compute the losses of the outer step with the twin `auxilearn.distributed.Unsharded`, and list "
+        "`model.parameters()` afterwards.",
     )
 
 
@@ -127,6 +141,7 @@ def reached(name: str, params: Sequence[Tensor], found: Optional, /) -> tuple[tu
         InputError: If the loss reaches none of them.
     """
     pairs = [(p, g) for p, g in zip(params, found, strict=True) if g is not None]
+    refuse_freed(p for p, g in zip(params, found, strict=True) if g is None)
     if not pairs:
         raise InputError(
             explain(

@@ -207,7 +207,10 @@ class MetaOptimizer:
             scaler.unscale_(self.meta_optimizer)
         except (RuntimeError, ValueError) as error:
             rule = "`grad_scaler` must be ready for a step."
-            cure = "Call its `update()` after every step, and keep the auxiliary parameters in float32."
+            cure = (
+                "Call its `update()` after every step, and keep the auxiliary parameters in float32, and in one "
+                "optimizer all sharded or none."
+            )
             raise InputError(explain(rule, f"It says: {error}", cure)) from error
         stepped = finite and result.usable
         if stepped:

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from typing import final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 from auxilearn import _checks
-from auxilearn._autograd import filled, gradients, reached
+from auxilearn._autograd import filled, gradients, reached, refuse_freed
 from auxilearn._checks import explain
-from auxilearn._vectors import Vector
+from auxilearn._second_order import nodes
+from auxilearn._vectors import Vector, is_distributed
 from auxilearn.curvature._base import LossCurvature
 from auxilearn.errors import InputError
 from auxilearn.safety import ReplayedRandomness
@@ -87,7 +89,7 @@ class FiniteDifference(LossCurvature):
             cure = "Use `Hessian`, keep float32 master weights, or say `allow_low_precision=True` and expect noise."
             raise InputError(explain(rule, f"They are in {dtype}, which rounds the perturbation away.", cure))
         _checks.positive("loss_scale", loss_scale)
-        self._closure, self._scale = closure, loss_scale
+        self._closure, self._scale, self._candidates = closure, loss_scale, candidates
         self._replay = ReplayedRandomness()
         self._judged = False
         self._gradient: tuple[Tensor, ...] | None = None
@@ -108,6 +110,7 @@ class FiniteDifference(LossCurvature):
             # Only the first evaluation is judged: later ones that are not finite are for the solver to report.
             if not self._judged:
                 loss = _checks.scaled_loss("train_loss", loss, self._scale)
+                _refuse_other_weights(loss, self._candidates)
                 self._judged = True
             elif self._scale != 1.0:
                 loss = loss * self._scale
@@ -138,11 +141,41 @@ class FiniteDifference(LossCurvature):
 
     @contextmanager
     def _moved(self, direction: Vector, scale: float) -> Generator[None, None, None]:
-        originals = [p.data for p in self.params]
+        originals = [_memory(p) for p in self.params]
         try:
-            for p, d in zip(self.params, direction, strict=True):
-                p.data = p.data.add(d, alpha=scale)
+            for p, original, d in zip(self.params, originals, direction, strict=True):
+                _lend(p, original.detach().add(_like_shard(d, p), alpha=scale))
             yield
         finally:
             for p, original in zip(self.params, originals, strict=True):
-                p.data = original
+                _lend(p, original)
+
+
+def _memory(p: Tensor) -> Tensor:
+    # A DTensor's own `.data` is a copy of its shell, whose assignment has no effect.
+    return cast("Any", p)._local_tensor if is_distributed(p) else p.data
+
+
+def _lend(p: Tensor, memory: Tensor) -> None:
+    if is_distributed(p):
+        cast("Any", p)._local_tensor = memory
+    else:
+        p.data = memory
+
+
+def _like_shard(d: Tensor, p: Tensor) -> Tensor:
+    if not is_distributed(p):
+        return d
+    return cast("Any", d).redistribute(placements=cast("Any", p).placements).to_local()
+
+
+def _refuse_other_weights(loss: Tensor, params: Sequence[Tensor]) -> None:
+    # `fully_shard` computes with gathered copies, which nobody moves: every difference would be zero.
+    refuse_freed(params)
+    shards = [p for p in params if is_distributed(p)]
+    if shards:
+        found = set(nodes([loss.grad_fn], set()))
+        if not any(get_gradient_edge(p).node in found for p in shards):
+            rule = "Finite differences move the weights, and `closure` must compute with those."
+            cure = "Compute the loss with the twin `auxilearn.distributed.Unsharded`."
+            raise InputError(explain(rule, "It does so with other tensors than the shards in `params`.", cure))

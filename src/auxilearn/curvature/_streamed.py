@@ -30,6 +30,9 @@ class Streamed(LossCurvature, Generic[Batch]):
         batches: The batches; the iterable is read once and its batches are kept.
         damping: :math:`\delta \ge 0`, added to the diagonal (besides what ``build`` adds).
 
+    Attributes:
+        passes: How many batches a product passes through.
+
     Raises:
         InputError: If there are no batches, ``build`` makes no operator, or two batches' operators act on different
             parameters.
@@ -53,6 +56,7 @@ class Streamed(LossCurvature, Generic[Batch]):
         if not self._batches:
             rule, cure = "`batches` must hold at least one batch.", "An iterator that was used before is empty."
             raise InputError(explain(rule, "It is empty.", cure))
+        self.passes = len(self._batches)
         self._build = build
         self._replay = ReplayedRandomness()
         with self._replay():
@@ -87,7 +91,7 @@ class Streamed(LossCurvature, Generic[Batch]):
         with self._replay():
             for batch in self._batches:
                 total.add_(filled(of(self._operator(batch)), like), scale=1.0)
-        return total * (1.0 / len(self._batches))
+        return total * (1.0 / self.passes)
 
     def _operator(self, batch: Batch) -> LossCurvature:
         operator = self._built(batch)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from auxilearn import _ranks
-from auxilearn._autograd import freed
+from auxilearn._autograd import refuse_freed
 from auxilearn._checks import explain
 from auxilearn._vectors import Vector, agreeing, is_distributed
 from auxilearn.errors import InputError
@@ -90,13 +90,21 @@ class Ranks:
         dist.broadcast(numbers, src=dist.get_global_rank(self.group, 0), group=self.group)
         return numbers
 
-    def together(self, work: Callable[[], T], replicated: Sequence[Tensor] = (), shapes: Sequence[Tensor] = ()) -> T:
+    def together(
+        self,
+        work: Callable[[], T],
+        replicated: Sequence[Tensor] = (),
+        shapes: Sequence[Tensor] = (),
+        *,
+        passes: int = 1,
+    ) -> T:
         """Do something that may fail on some ranks, and fail on all ranks if it does.
 
         Args:
             work: What to do, without talking to other ranks.
             replicated: Tensors that must be the same on all ranks.
             shapes: Tensors whose shapes must be.
+            passes: A number of passes that must be the same on all ranks.
 
         Returns:
             What it returned.
@@ -110,12 +118,11 @@ class Ranks:
         except Exception:
             self._greet(True, 0.0, 0.0)
             raise
-        text = repr([(tuple(t.shape), t.dtype, is_distributed(t)) for t in (*replicated, *shapes)])
+        text = repr([passes, *((tuple(t.shape), t.dtype, is_distributed(t)) for t in (*replicated, *shapes))])
         # A float64 holds whole numbers of up to 53 bits.
         fingerprint = float(int(hashlib.sha256(text.encode()).hexdigest()[:13], 16))
         plain = [t.detach() for t in replicated if not is_distributed(t)]
-        if any(t.numel() and not t.untyped_storage().size() for t in plain):
-            raise InputError(freed())
+        refuse_freed(plain)
         with agreeing(None):
             size = float(Vector(plain).norm()) if plain else 0.0
         worst, same, low, high = self._greet(False, fingerprint, size)
@@ -123,6 +130,11 @@ class Ranks:
             rule, finding = "All ranks must be ready for the outer step.", "Another rank has failed before it."
             raise InputError(explain(rule, finding, "Its message says why; nothing was changed."))
         if not same:
+            if not (replicated or shapes):
+                rule = "Ranks that share shards must stream as many batches each, for every pass sends messages."
+                finding = f"This rank has {passes}, another one has another number."
+                cure = "Cut the ranks' data into the same number of batches, or use copies of the weights."
+                raise InputError(explain(rule, finding, cure))
             rule, finding = "All ranks must have the same parameters.", "Their number, shapes or data types differ."
             raise InputError(explain(rule, finding, "Pass the same parameters in the same order on every rank."))
         precision = 1e-9 if plain and plain[0].dtype == torch.float64 else 1e-4

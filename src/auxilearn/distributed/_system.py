@@ -7,7 +7,7 @@ from torch import Tensor
 from auxilearn import _checks
 from auxilearn._autograd import Optional
 from auxilearn._vectors import Vector, is_distributed
-from auxilearn.curvature import LossCurvature
+from auxilearn.curvature import LossCurvature, Streamed
 from auxilearn.distributed._averaged import Averaged
 from auxilearn.distributed._ranks import Ranks
 
@@ -43,10 +43,11 @@ def shared_system(
             together.
     """
     everything = (*weights, *aux)
+    passes = next((loss.passes for loss in losses if isinstance(loss, Streamed)), 1)
     if any(map(is_distributed, everything)):
         # Gradients by sharded weights are collective themselves: a rank that fails must do so before.
         given, finite = [loss for loss in losses if isinstance(loss, Tensor)], loss_scale <= 1.0
-        ranks.together(lambda: [_checks.scalar_loss("loss", loss, finite=finite) for loss in given])
+        ranks.together(lambda: [_checks.scalar_loss("loss", loss, finite=finite) for loss in given], passes=passes)
     inner, slopes = ranks.together(build, replicated=everything)
     reached = {id(p) for p in inner.params}
     flags = [id(p) in reached for p in weights] + [s is not None for s in slopes[: len(weights)]]
