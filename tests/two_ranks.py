@@ -1,6 +1,6 @@
-"""Run functions on two ranks of a gloo group, all of a test file in one pair of processes.
+"""Run functions on ranks of a gloo group, two if nothing is said, all of a test file in one set of processes.
 
-A test file has functions named ``on_two_ranks_…``, which both ranks call, one after the other, and a test for each.
+A test file has functions named ``on_two_ranks_…``, which all ranks call, one after the other, and a test for each.
 After one that fails on a rank, the others are not run.
 """
 
@@ -33,12 +33,12 @@ def names(module: dict[str, object]) -> list[str]:
     return [name.removeprefix(PREFIX) for name in module if name.startswith(PREFIX)]
 
 
-def outcomes(file: str, folder: Path) -> Outcomes:
+def outcomes(file: str, folder: Path, size: int = 2) -> Outcomes:
     """Run every function of a test file, and return what each rank had to complain about."""
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    start = [sys.executable, __file__, file, str(folder)]
-    logs = [(folder / f"log-{rank}.txt").open("w+") for rank in range(2)]
-    ranks = [subprocess.Popen([*start, str(r)], env=env, stdout=logs[r], stderr=logs[r]) for r in range(2)]
+    start = [sys.executable, __file__, file, str(folder), str(size)]
+    logs = [(folder / f"log-{rank}.txt").open("w+") for rank in range(size)]
+    ranks = [subprocess.Popen([*start, str(r)], env=env, stdout=logs[r], stderr=logs[r]) for r in range(size)]
     try:
         for rank in ranks:
             rank.wait(timeout=DEADLINE)
@@ -56,16 +56,16 @@ def outcomes(file: str, folder: Path) -> Outcomes:
         file_of_rank = folder / f"{rank}.jsonl"
         lines = file_of_rank.read_text().splitlines() if file_of_rank.exists() else []
         for name, complaint in map(json.loads, lines):
-            found.setdefault(name, ["", ""])[rank] = complaint and f"rank {rank}: {complaint}"
+            found.setdefault(name, [""] * size)[rank] = complaint and f"rank {rank}: {complaint}"
         for name, complaints in found.items():
             if name not in [json.loads(line)[0] for line in lines]:
                 complaints[rank] = f"rank {rank} did not finish {name}; it said:\n{said}"
-        found.setdefault("", ["", ""])[rank] = said
+        found.setdefault("", [""] * size)[rank] = said
     return found
 
 
 def passed(found: Outcomes, name: str) -> None:
-    """Assert that a function passed on both ranks, and skip the test if it was skipped."""
+    """Assert that a function passed on all ranks, and skip the test if it was skipped."""
     absent = f"{name} did not run: another function failed before it, or a rank did not start.\n{found[''][0]}"
     complaints = [c for c in found.get(name, [absent]) if c]
     if complaints and "SKIPPED" in complaints[0]:
@@ -117,14 +117,15 @@ def _load(file: str) -> ModuleType:
     return module
 
 
-def _main(file: str, folder: Path, rank: int) -> None:
+def _main(file: str, folder: Path, size: int, rank: int) -> None:
     # torch has to be loaded before the clock of the group starts.
     from support import process_group
 
     torch.set_num_threads(1)
     faulthandler.dump_traceback_later(DEADLINE - 30)
     module = _load(file)
-    with process_group(folder / "store", rank=rank, size=2), (folder / f"{rank}.jsonl").open("w", buffering=1) as out:
+    records = folder / f"{rank}.jsonl"
+    with process_group(folder / "store", rank=rank, size=size), records.open("w", buffering=1) as out:
         for name in names(vars(module)):
             complaint = ""
             try:
@@ -137,10 +138,10 @@ def _main(file: str, folder: Path, rank: int) -> None:
                 complaint = traceback.format_exc()
             out.write(json.dumps([name, complaint]) + "\n")
             if complaint and not complaint.startswith("SKIPPED"):
-                break  # the other rank may wait for messages of this one, and would take later ones for them
-        # Some releases of gloo hang when both ranks close their connections at once.
+                break  # the others may wait for messages of this one, and would take later ones for them
+        # Some releases of gloo hang when all ranks close their connections at once.
         os._exit(0)
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    _main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

@@ -79,8 +79,12 @@ def _explain_stale_graph(error: RuntimeError) -> None:
         raise InputError(explain(rule, finding, f"{cure}.")) from error
     if "storage of size 0" in str(error) or "data is not allocated" in str(error):
         raise InputError(freed()) from error
+    rule = "Activation checkpointing must run the forward pass again as it ran the first time."
+    if "device meta" in str(error):
+        finding = "The twin `auxilearn.distributed.Unsharded` has given the weights back."
+        cure = "Take the outer step inside the `with plain.of(model)` of the losses."
+        raise InputError(explain(rule, finding, cure)) from error
     if isinstance(error, CheckpointError):
-        rule = "Activation checkpointing must run the forward pass again as it ran the first time."
         finding = "It did something else, e.g. picked other kernels."
         cure = "Take the outer step inside the `auxilearn.safety.second_order(model)` of the losses."
         raise InputError(explain(rule, finding, cure)) from error

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.utils.checkpoint import checkpoint
 
 from auxilearn import Vector, hypergradient
 from auxilearn._vectors import is_distributed
@@ -299,6 +300,60 @@ def on_two_ranks_an_overflow_of_one_rank_lowers_the_scale_of_all() -> None:
         losses = weigh(world.train()), world.outer()
     with pytest.raises(InputError, match="all sharded or none"):
         meta.step(*losses, world.model.parameters(), both, grad_scaler=scaler)
+
+
+class Checkpointed(nn.Module):
+    """The network, whose middle is computed anew for every derivative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = network()
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = checkpoint(nn.Sequential(*self.net[1:4]), self.net[0](x), use_reentrant=False)
+        return self.net[4](inner)
+
+
+def on_two_ranks_checkpointed_activations_are_exact() -> None:
+    from torch.distributed.fsdp import fully_shard
+    from torch.nn.parallel import DistributedDataParallel
+
+    exact = World(network(), ALL).solved("Hessian", Neumann(terms=5), "local")
+    wrapped = DistributedDataParallel(Checkpointed())
+    found = World(wrapped, rows(N)).solved("Hessian", Neumann(terms=5), dist.group.WORLD)
+    assert error(found, exact) < 1e-10
+    params, _ = trained(wrapped, World(wrapped, rows(N)), dist.group.WORLD, None)
+    alone = network()
+    whole, _ = trained(alone, World(alone, ALL), "local", None)
+    assert error(params, whole) < 1e-10
+
+    model = Checkpointed()
+    plain = Unsharded(model)
+    fully_shard(model)
+    world = World(model, rows(N), plain)
+    with plain.of(model) as net:  # the passes are run again while the twin has the weights
+        train = world.of_outputs(net(X[world.at]), world.at)
+        outer = (net(X[world.at]) - 1)[:, 0].square().mean() + 0.1 * world.phi.square().sum()
+        settings: Any = {"params": model.parameters(), "aux_params": [world.phi], "damping": 0.1}
+        found = hypergradient(train, outer, **settings, solver=Neumann(terms=5), group=dist.group.WORLD).grads
+    assert error(found, exact) < 1e-10
+    with pytest.raises(InputError, match=r"checkpointing must run the forward pass again.*Unsharded"):
+        world.solved("Hessian", Neumann(terms=5), dist.group.WORLD)
+
+
+def on_two_ranks_an_outer_step_amid_accumulation_leaves_ddp_unharmed() -> None:
+    from torch.nn.parallel import DistributedDataParallel
+
+    alone = network()
+    whole, whole_phi = trained(alone, World(alone, ALL), "local", None)
+    for settings in ({}, {"gradient_as_bucket_view": True}, {"find_unused_parameters": True}):
+        for when in (0, 1, 2, 3):  # before the first part, between two, before the one that is reduced
+            model = DistributedDataParallel(network(), **settings)
+            params, phi = trained(model, World(model, rows(N)), dist.group.WORLD, None, accumulated=4, when=when)
+            if when == 0:  # φ as of before the step
+                assert error([phi], [whole_phi]) < 1e-10, (settings, when)
+                assert error(params, whole) < 1e-10, (settings, when)
+            assert all(map(same_on_all, [*params, phi])), (settings, when)
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,8 @@ class Unsharded:
     def of(self, model: nn.Module) -> Generator[nn.Module, None, None]:
         """Lend the twin the weights of the live network.
 
-        Only forward passes need to be inside. What is computed has its graph to ``model.parameters()``; the live
+        Only forward passes need to be inside; with activation checkpointing, which runs them again, the outer step as
+        well. What is computed has its graph to ``model.parameters()``; the live
         network, its buffers among it, is left as it is.
 
         Args:
