@@ -27,6 +27,7 @@ from auxilearn.solvers import (
     Neumann,
     Nystrom,
     OptimizerMetric,
+    SingleLoop,
     Solution,
     WarmStart,
 )
@@ -94,6 +95,7 @@ def on_two_ranks_every_solver_has_the_hypergradient_of_the_full_batch() -> None:
         ConjugateGradient,
         lambda: Nystrom(rank=5),
         Dense,
+        SingleLoop,
         lambda: WarmStart(Neumann(terms=5)),
         lambda: Neumann(terms=5, preconditioner=OptimizerMetric(optimizer)),
         lambda: ConjugateGradient(max_steps=8, preconditioner=OptimizerMetric(optimizer), measure_residual=True),

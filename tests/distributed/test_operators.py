@@ -18,7 +18,7 @@ from auxilearn.distributed import Unsharded
 from auxilearn.errors import InputError
 from auxilearn.optim import MetaOptimizer
 from auxilearn.safety import second_order
-from auxilearn.solvers import ConjugateGradient, Identity, LinearSolver, Neumann
+from auxilearn.solvers import ConjugateGradient, Identity, LinearSolver, Neumann, SingleLoop
 from support import normal
 from two_ranks import Outcomes, names, outcomes, passed, rows, same_on_all
 
@@ -104,17 +104,36 @@ KINDS = [
     "FiniteDifference",
     "FiniteDifference without a probe",
 ]
-SOLVERS: list[Callable[[], LinearSolver]] = [Identity, lambda: Neumann(terms=5), lambda: ConjugateGradient(max_steps=6)]
+SOLVERS: list[Callable[[], LinearSolver]] = [
+    Identity,
+    lambda: Neumann(terms=5),
+    lambda: ConjugateGradient(max_steps=6),
+    SingleLoop,
+]
 
 
-def needs_passes_of_shards() -> None:
-    """Skip where torch's `fully_shard` itself cannot run a pass on the CPU (2.6 asks for the events of a stream)."""
+def passes_of_shards() -> bool:
+    """Say whether torch's `fully_shard` itself can run a pass on the CPU (2.6 asks for the events of a stream)."""
     from torch.distributed.fsdp import fully_shard
 
     try:
         fully_shard(nn.Linear(2, 2))(torch.ones(1, 2))
     except AttributeError:
+        return False
+    return True
+
+
+def needs_passes_of_shards() -> None:
+    if not passes_of_shards():
         pytest.skip("fully_shard of this torch does not run on the CPU")
+
+
+def single(world: "World") -> tuple[Tensor, Tensor]:
+    """Return both losses of weights in float32."""
+    with world.net() as net:
+        out = net(X[world.at].float()).float()
+    train = ((out - Y[world.at].float()).square() @ world.phi.float().exp()).mean()
+    return train, (out - 1)[:, 0].square().mean() + 0.1 * world.phi.float().square().sum()
 
 
 def error(found: Any, exact: Any) -> float:
@@ -126,10 +145,10 @@ def tolerance(kind: str) -> float:
     return 1e-6 if kind.startswith("FiniteDifference") else 1e-10
 
 
-def sharded(**settings: Any) -> tuple[nn.Module, Unsharded]:
+def sharded(dtype: torch.dtype = torch.float64, **settings: Any) -> tuple[nn.Module, Unsharded]:
     from torch.distributed.fsdp import fully_shard
 
-    model = network()
+    model = network().to(dtype)
     plain = Unsharded(model)
     for part in (model[0], model[2]):
         fully_shard(part, **settings)
@@ -226,24 +245,27 @@ def on_two_ranks_streams_of_shards_have_as_many_batches_each() -> None:
     assert error(found, exact) < 1e-10
 
 
-def trained(model: nn.Module, world: World, group: Any, kind: str | None, **how: Any) -> tuple[list[Tensor], Tensor]:
-    """Train, with an outer step before every other step, and return the weights and φ."""
+def trained(model: Any, world: World, group: Any, kind: str | None, **how: Any) -> tuple[list[Tensor], Tensor]:
+    """Train, with an outer step in every other step before some part of the batch, and return the weights and φ."""
     inner = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     meta = MetaOptimizer(torch.optim.Adam([world.phi], lr=0.05), solver=Neumann(terms=4, alpha=0.1), group=group)
-    accumulated, no_sync = how.get("accumulated", 1), getattr(model, "no_sync", None)
-    size = (world.at.stop - world.at.start) // accumulated
+    parts: Any = how.get("parts", [world.at])
+
+    def synchronise(last: bool) -> Any:
+        if hasattr(model, "set_requires_gradient_sync"):
+            model.set_requires_gradient_sync(last)
+        return model.no_sync() if hasattr(model, "no_sync") and not last else nullcontext()
+
     for step in range(4):
         inner.zero_grad()
-        for part in range(accumulated):
-            at = slice(world.at.start + part * size, world.at.start + (part + 1) * size)
-            waits = part < accumulated - 1
-            with no_sync() if no_sync is not None and waits else nullcontext():
-                if step % 2 == 0 and part == how.get("when", 0):
+        for i, at in enumerate(parts):
+            with synchronise(i == len(parts) - 1):
+                if step % 2 == 0 and i == how.get("when", 0):
                     with second_order(model):
                         train = world.train() if kind is None else world.operator(kind)
                         main = world.outer()
                     meta.step(train, main, world.params, [world.phi])
-                (((model(X[at]) - Y[at]).square() @ world.phi.detach().exp()).mean() / accumulated).backward()
+                (((model(X[at]) - Y[at]).square() @ world.phi.detach().exp()).mean() / len(parts)).backward()
         inner.step()
     return list(model.parameters()), world.phi
 
@@ -341,19 +363,56 @@ def on_two_ranks_checkpointed_activations_are_exact() -> None:
         world.solved("Hessian", Neumann(terms=5), dist.group.WORLD)
 
 
-def on_two_ranks_an_outer_step_amid_accumulation_leaves_ddp_unharmed() -> None:
+def quarters(ranks: int) -> list[list[int]]:
+    """Return a batch in four parts: this rank's, or those of both ranks."""
+    of_rank = [[list(range(r * N // 2 + p * 2, r * N // 2 + p * 2 + 2)) for p in range(4)] for r in range(2)]
+    return of_rank[dist.get_rank()] if ranks == 1 else [a + b for a, b in zip(*of_rank, strict=True)]
+
+
+def on_two_ranks_an_outer_step_amid_accumulation_leaves_training_unharmed() -> None:
     from torch.nn.parallel import DistributedDataParallel
 
-    alone = network()
-    whole, whole_phi = trained(alone, World(alone, ALL), "local", None)
-    for settings in ({}, {"gradient_as_bucket_view": True}, {"find_unused_parameters": True}):
-        for when in (0, 1, 2, 3):  # before the first part, between two, before the one that is reduced
-            model = DistributedDataParallel(network(), **settings)
-            params, phi = trained(model, World(model, rows(N)), dist.group.WORLD, None, accumulated=4, when=when)
-            if when == 0:  # φ as of before the step
-                assert error([phi], [whole_phi]) < 1e-10, (settings, when)
-                assert error(params, whole) < 1e-10, (settings, when)
-            assert all(map(same_on_all, [*params, phi])), (settings, when)
+    kinds: list[dict[str, bool] | None] = [{}, {"gradient_as_bucket_view": True}, {"find_unused_parameters": True}]
+    for when in range(4):  # before the first part, between two, before the one that is reduced
+        alone = network()
+        whole, whole_phi = trained(alone, World(alone, ALL), "local", None, parts=quarters(2), when=when)
+        for settings in [*kinds, None] if passes_of_shards() else kinds:
+            model, plain = sharded() if settings is None else (DistributedDataParallel(network(), **settings), None)
+            world = World(model, rows(N), plain)
+            params, phi = trained(model, world, dist.group.WORLD, None, parts=quarters(1), when=when)
+            assert error([phi], [whole_phi]) < 1e-10, (settings, when)
+            assert error(params, whole) < 1e-10, (settings, when)
+
+
+def on_two_ranks_a_precision_policy_leaves_the_outer_step_in_float32() -> None:
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    model, plain = sharded(mp_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16))
+    exact = World(network(), ALL)
+    found = World(model, rows(N), plain)
+    settings: Any = {"kind": "Hessian", "solver": Neumann(terms=5, alpha=0.1)}
+    truth = exact.solved(**settings, group="local")
+    assert error(found.solved(**settings, group=dist.group.WORLD), truth) < 1e-10
+    if passes_of_shards():
+        out = model(X[rows(N)])
+        assert out.dtype == torch.bfloat16
+        out.float().sum().backward()
+        found = World(model, rows(N), plain)
+        assert error(found.solved(**settings, group=dist.group.WORLD), truth) < 1e-10
+    # Autocast leaves float64 alone, and makes the twin round as one process would.
+    model, plain = sharded(mp_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16), dtype=torch.float32)
+    found = World(model, rows(N), plain)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = single(found)
+    solved = hypergradient(
+        *half,
+        params=found.params,
+        aux_params=[found.phi],
+        damping=0.1,
+        solver=settings["solver"],
+        group=dist.group.WORLD,
+    )
+    assert 1e-6 < error([g.double() for g in solved.grads], truth) < 2e-2
 
 
 @pytest.fixture(scope="module")
