@@ -650,7 +650,7 @@ SETTINGS = [
     Case(
         "preconditioner a bare optimizer",
         solves(lambda w: Neumann(preconditioner=w.primary)),
-        r"must be a list of tensors, or an `OptimizerMetric`\. It is a `Adam`\. For an optimizer write",
+        r"an `OptimizerMetric` or a `CurvatureSketch`\. It is a `Adam`\. For an optimizer write",
     ),
     Case(
         "metric of an unknown optimizer",

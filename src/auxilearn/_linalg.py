@@ -12,12 +12,12 @@ def symmetric_eigen(matrix: Tensor, /) -> tuple[Tensor, Tensor]:
     """Return the eigenvalues, ascending, and the eigenvectors as columns, of the symmetric part of a matrix.
 
     Args:
-        matrix: Shape (n, n).
+        matrix: Shape (..., n, n).
 
     Returns:
-        Shapes (n,) and (n, n).
+        Shapes (..., n) and (..., n, n).
     """
-    values, vectors = _linalg.eigh((matrix + matrix.T) / 2)
+    values, vectors = _linalg.eigh((matrix + matrix.mT) / 2)
     return cast("Tensor", values), cast("Tensor", vectors)
 
 
@@ -32,3 +32,31 @@ def inverse_cholesky(matrix: Tensor, /) -> Tensor:
     """
     eye = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
     return cast("Tensor", _linalg.solve_triangular(_linalg.cholesky(matrix), eye, upper=False))
+
+
+def cholesky(matrix: Tensor, /) -> Tensor:
+    """Return the lower Cholesky factor, computed in double precision where the device has it.
+
+    Args:
+        matrix: Symmetric positive definite, shape (n, n).
+
+    Returns:
+        Shape (n, n), in the matrix's data type.
+    """
+    wide = matrix if matrix.device.type == "mps" else matrix.double()
+    return cast("Tensor", _linalg.cholesky(wide)).to(matrix.dtype)
+
+
+def solve_triangular(matrix: Tensor, b: Tensor, /, *, transposed: bool = False) -> Tensor:
+    """Return L⁻¹ b, or L⁻ᵀ b.
+
+    Args:
+        matrix: Lower triangular L, shape (n, n).
+        b: Shape (n,).
+        transposed: Whether to solve with Lᵀ.
+
+    Returns:
+        Shape (n,).
+    """
+    a = matrix.T if transposed else matrix
+    return cast("Tensor", _linalg.solve_triangular(a, b[:, None], upper=transposed))[:, 0]

@@ -11,7 +11,7 @@ from auxilearn import Vector
 from auxilearn.curvature import Hessian
 from auxilearn.errors import InputError
 from auxilearn.solvers import ConjugateGradient, Dense, Identity, Neumann
-from auxilearn.solvers._preconditioner import Shifted, SymmetricallyScaled
+from auxilearn.solvers._preconditioner import Congruent, DiagonalRoot, Shifted
 from support import DEVICE, Matrix, Regression, System, close, generator, geometric, matrix_of
 
 N = 24
@@ -105,7 +105,7 @@ def test_the_changed_operators_are_what_their_names_say() -> None:
     system = System(geometric(30.0))
     P = positive_diagonal(system)
     diagonal = torch.diag(P.flat())
-    scaled, shifted = SymmetricallyScaled(system.operator(), P), Shifted(system.operator(), P)
+    scaled, shifted = Congruent(system.operator(), DiagonalRoot(P)), Shifted(system.operator(), P)
     assert close(matrix_of(scaled, system.v), diagonal @ system.matrix @ diagonal, 1e-12)
     assert close(matrix_of(shifted, system.v), system.matrix + diagonal, 1e-12)
 
@@ -132,7 +132,7 @@ def test_entries_that_are_no_positive_numbers_are_refused(value: float) -> None:
 )
 def test_anything_else_is_refused(thing: object) -> None:
     solver = Identity(preconditioner=thing)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="must be a list of tensors, or an `OptimizerMetric`"):
+    with pytest.raises(InputError, match="must be a list of tensors, an `OptimizerMetric`"):
         solver.solve(Matrix(torch.eye(3)), Vector([torch.ones(3)]))
 
 

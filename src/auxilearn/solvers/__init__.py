@@ -24,6 +24,7 @@ solver                      products               when
 
 from auxilearn.solvers._base import Iterate, IterativeSolver, LinearSolver, Solution, SolveReport, Status
 from auxilearn.solvers._conjugate_gradient import ConjugateGradient
+from auxilearn.solvers._curvature_sketch import CurvatureSketch
 from auxilearn.solvers._dense import Dense
 from auxilearn.solvers._identity import Identity
 from auxilearn.solvers._metric import OptimizerMetric
@@ -35,6 +36,7 @@ from auxilearn.solvers._warm_start import WarmStart
 
 __all__ = [
     "ConjugateGradient",
+    "CurvatureSketch",
     "Dense",
     "Identity",
     "Iterate",

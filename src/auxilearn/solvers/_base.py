@@ -14,7 +14,7 @@ from auxilearn._checks import explain
 from auxilearn._vectors import Vector
 from auxilearn.curvature import CurvatureOperator
 from auxilearn.errors import InputError
-from auxilearn.solvers._preconditioner import Preconditioner, SymmetricallyScaled, scaling
+from auxilearn.solvers._preconditioner import Congruent, Preconditioner, Root, scaling
 
 
 class Status(Enum):
@@ -188,13 +188,14 @@ def rounding(v: Vector, /) -> float:
 class IterativeSolver(LinearSolver):
     r"""The frame around every method: right-hand sides without direction, preconditioning, residual.
 
-    A diagonal preconditioner :math:`P \approx H^{-1}` is applied symmetrically,
-    :math:`(P^{1/2} H P^{1/2})\, y = P^{1/2} v` with :math:`x = P^{1/2} y`. The limit is the same; a truncated Neumann
-    series becomes :math:`\alpha\sum_j (I - \alpha P H)^j P v`, and conjugate gradients become preconditioned conjugate
+    A preconditioner :math:`P = S S^\top \approx H^{-1}` is a change of variables,
+    :math:`(S^\top H S)\, y = S^\top v` with :math:`x = S y`. The limit is the same; a truncated Neumann series
+    becomes :math:`\alpha\sum_j (I - \alpha P H)^j P v`, and conjugate gradients become preconditioned conjugate
     gradients.
 
     Args:
-        preconditioner: The diagonal :math:`P` as tensors of the weights' shapes, or an :class:`OptimizerMetric`.
+        preconditioner: The diagonal :math:`P` as tensors of the weights' shapes, an :class:`OptimizerMetric`, or
+            :class:`CurvatureSketch`.
         measure_residual: Whether to spend one more product on the residual where the method does not know it.
     """
 
@@ -214,11 +215,8 @@ class IterativeSolver(LinearSolver):
             x, residual = found.x, found.residual
         else:
             root, system = scaling(self.preconditioner, H, v)
-            found = self._solve(SymmetricallyScaled(system, root), v.times(root))
-            x = found.x.times(root)
-            residual = (
-                None if found.residual is None else Vector(r / s for r, s in zip(found.residual, root, strict=True))
-            )
+            found = self._solve_preconditioned(system, v, root)
+            x, residual = found.x, found.residual
         finite = math.isfinite(float(x.norm()))
         if residual is None and self.measure_residual and finite:
             residual = v - system @ x
@@ -237,3 +235,8 @@ class IterativeSolver(LinearSolver):
 
     @abstractmethod
     def _solve(self, H: CurvatureOperator, v: Vector, /) -> Iterate: ...
+
+    def _solve_preconditioned(self, H: CurvatureOperator, v: Vector, root: Root, /) -> Iterate:
+        found = self._solve(Congruent(H, root), root.transposed(v))
+        residual = None if found.residual is None else root.inverse_transposed(found.residual)
+        return found._replace(x=root(found.x), residual=residual)

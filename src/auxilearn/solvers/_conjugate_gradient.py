@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -11,6 +12,7 @@ from auxilearn._vectors import Vector, dots
 from auxilearn.curvature import CurvatureOperator
 from auxilearn.errors import SolverWarning
 from auxilearn.solvers._base import Iterate, IterativeSolver, Status, rounding
+from auxilearn.solvers._preconditioner import Root
 
 
 @final
@@ -55,34 +57,48 @@ class ConjugateGradient(IterativeSolver):
         _checks.at_least("tolerance", self.tolerance, 0.0)
 
     def _solve(self, H: CurvatureOperator, v: Vector, /) -> Iterate:
+        return self._descend(H, v, None)
+
+    def _solve_preconditioned(self, H: CurvatureOperator, v: Vector, root: Root, /) -> Iterate:
+        # In the old variables one application of P a step is enough, instead of one of each root.
+        return self._descend(H, v, root.both)
+
+    def _descend(self, H: CurvatureOperator, v: Vector, precondition: Callable[[Vector], Vector] | None) -> Iterate:
         if H.half_precision:
             _warn_of_half_precision()
         # Solution and residual are buffers of our own, changed in place.
-        x, r, p = v.zeros_like(), v.clone(), v
-        rr = pp = float(r.dot(r))
-        goal = self.tolerance**2 * rr
+        x, r = v.zeros_like(), v.clone()
+        p = v if precondition is None else precondition(v)
+        (rz,) = dots((r, p))
+        pp = rz
+        goal = self.tolerance**2 * rz
         largest = 0.0
         for step in range(self.max_steps):
             Hp = H @ p
-            pHp, square = dots((p, Hp), (Hp, Hp))
+            if precondition is None:
+                pHp, square = dots((p, Hp), (Hp, Hp))
+            else:
+                pHp, square, pp = dots((p, Hp), (Hp, Hp), (p, p))
             if not math.isfinite(pHp + square):
                 return Iterate(v * math.nan, Status.NON_FINITE)
             # On a singular operator the direction ends in its null space: the curvature is rounding of either sign.
             noise = rounding(p) * largest * pp
             if pHp <= noise:
                 if step == 0:
-                    x = v * (rr / abs(pHp)) if pHp != 0.0 else v
+                    x = p * (rz / abs(pHp)) if pHp != 0.0 else p
                     r = None
                 return Iterate(x, Status.NEGATIVE_CURVATURE, r, largest or None, negative_curvature=pHp < -noise)
             largest = max(largest, math.sqrt(square / pp))
-            alpha = rr / pHp
+            alpha = rz / pHp
             x.add_(p, scale=alpha)
             r.add_(Hp, scale=-alpha)
-            rr, rr_before = float(r.dot(r)), rr
-            if rr <= goal:
+            z = r if precondition is None else precondition(r)
+            rz, before = float(r.dot(z)), rz
+            if rz <= goal:
                 return Iterate(x, Status.CONVERGED, r, largest)
-            beta = rr / rr_before
-            p, pp = r.add(p, scale=beta), rr + beta**2 * pp  # the residual is orthogonal to the last direction
+            beta = rz / before
+            # Without a preconditioner the residual is orthogonal to the last direction.
+            p, pp = z.add(p, scale=beta), rz + beta**2 * pp
         return Iterate(x, Status.TRUNCATED, r, largest)
 
 

@@ -1,5 +1,6 @@
-"""A diagonal guess of the inverse curvature, and the symmetric change of variables that uses it."""
+"""A guess of the inverse curvature, and the change of variables that uses it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol, cast, final
 
@@ -26,28 +27,126 @@ class Metric(Protocol):
         ...
 
 
-Preconditioner = Metric | Vector | Sequence[Tensor]
+class Root(ABC):
+    """An invertible map ``S`` that changes variables, ``x = S y``; the preconditioner is ``P = S Sᵀ``."""
+
+    @abstractmethod
+    def __call__(self, v: Vector, /) -> Vector:
+        """Return ``S v``.
+
+        Args:
+            v: A vector of the parameters' shapes.
+
+        Returns:
+            The image.
+        """
+
+    @abstractmethod
+    def transposed(self, v: Vector, /) -> Vector:
+        """Return ``Sᵀ v``.
+
+        Args:
+            v: A vector of the parameters' shapes.
+
+        Returns:
+            The image.
+        """
+
+    def both(self, v: Vector, /) -> Vector:
+        """Return ``S Sᵀ v``: the preconditioner itself.
+
+        Args:
+            v: A vector of the parameters' shapes.
+
+        Returns:
+            The image.
+        """
+        return self(self.transposed(v))
+
+    @abstractmethod
+    def inverse(self, v: Vector, /) -> Vector:
+        """Return ``S⁻¹ v``.
+
+        Args:
+            v: A vector of the parameters' shapes.
+
+        Returns:
+            The preimage.
+        """
+
+    @abstractmethod
+    def inverse_transposed(self, v: Vector, /) -> Vector:
+        """Return ``S⁻ᵀ v``.
+
+        Args:
+            v: A vector of the parameters' shapes.
+
+        Returns:
+            The preimage.
+        """
+
+
+class Factored(Protocol):
+    """A preconditioner that is no diagonal."""
+
+    def root(self, H: LossCurvature, /) -> Root:
+        """Return the root of the preconditioner.
+
+        Args:
+            H: The operator that it is for.
+
+        Returns:
+            The root.
+        """
+        ...
+
+
+Preconditioner = Metric | Factored | Vector | Sequence[Tensor]
 
 
 @final
-class SymmetricallyScaled(CurvatureOperator):
-    """The operator ``S H S`` for a diagonal ``S``.
+class DiagonalRoot(Root):
+    """Multiply by positive numbers.
+
+    Args:
+        diagonal: They.
+    """
+
+    def __init__(self, diagonal: Vector, /) -> None:
+        self._diagonal = diagonal
+
+    def __call__(self, v: Vector, /) -> Vector:
+        return v.times(self._diagonal)
+
+    def transposed(self, v: Vector, /) -> Vector:
+        return self(v)
+
+    def inverse(self, v: Vector, /) -> Vector:
+        return Vector(r / s for r, s in zip(v, self._diagonal, strict=True))
+
+    def inverse_transposed(self, v: Vector, /) -> Vector:
+        return self.inverse(v)
+
+
+@final
+class Congruent(CurvatureOperator):
+    """The operator ``Sᵀ H S``.
 
     Args:
         H: The operator.
-        root: The diagonal ``S``, the root of the preconditioner.
+        root: The root ``S`` of the preconditioner.
 
     Attributes:
         root: See above.
     """
 
-    def __init__(self, H: CurvatureOperator, root: Vector, /) -> None:
+    def __init__(self, H: CurvatureOperator, root: Root, /) -> None:
         super().__init__()
         self.root = root
         self._inner = H
 
     def _multiply(self, v: Vector, /) -> Vector:
-        return (self._inner @ v.times(self.root)).times(self.root)
+        return self.root.transposed(self._inner @ self.root(v))
 
     @property
     def half_precision(self) -> bool:
@@ -77,16 +176,16 @@ class Shifted(CurvatureOperator):
         return self._inner.half_precision
 
 
-def scaling(preconditioner: Preconditioner, H: CurvatureOperator, v: Vector, /) -> tuple[Vector, CurvatureOperator]:
+def scaling(preconditioner: Preconditioner, H: CurvatureOperator, v: Vector, /) -> tuple[Root, CurvatureOperator]:
     """Read a preconditioner.
 
     Args:
-        preconditioner: A diagonal, or an object with a ``read`` method.
+        preconditioner: A diagonal, or an object with a ``read`` or a ``root`` method.
         H: The operator that it is for.
         v: A vector of the shapes it must have.
 
     Returns:
-        The root of the diagonal, and the operator, shifted where the optimizer decays the weights.
+        The root, and the operator, shifted where the optimizer decays the weights.
 
     Raises:
         InputError: If it is neither tensors nor a metric, or the diagonal has other shapes than ``v`` or entries that
@@ -96,9 +195,11 @@ def scaling(preconditioner: Preconditioner, H: CurvatureOperator, v: Vector, /) 
     operator = H
     if diagonal is None:
         if not isinstance(H, LossCurvature):
-            rule = "A metric that reads an optimizer needs an operator with parameters."
+            rule = "A preconditioner that reads an optimizer or a model needs an operator with parameters."
             cure = "Use a `LossCurvature`, such as `Hessian`, or pass the diagonal itself."
             raise InputError(explain(rule, f"It got a `{type(H).__name__}`.", cure))
+        if hasattr(preconditioner, "root"):
+            return cast("Factored", preconditioner).root(H), H
         diagonal, shift = cast("Metric", preconditioner).read(H.params)
         operator = Shifted(H, shift) if any(bool(s.any()) for s in shift) else H
     shapes = [tuple(t.shape) for t in diagonal], [tuple(t.shape) for t in v]
@@ -110,17 +211,18 @@ def scaling(preconditioner: Preconditioner, H: CurvatureOperator, v: Vector, /) 
         rule = "A preconditioner must be finite and positive in every entry."
         cure = "Raise it with `.clamp(min=...)`; freeze parameters whose learning rate is zero."
         raise InputError(explain(rule, "Some entries are not.", cure))
-    return Vector(t.sqrt() for t in diagonal), operator
+    return DiagonalRoot(Vector(t.sqrt() for t in diagonal)), operator
 
 
 def _given(preconditioner: Preconditioner) -> Vector | None:
-    # The diagonal if it was passed itself, None for a metric.
+    # The diagonal if it was passed itself, None for an object that has to be asked.
     given = cast("Any", preconditioner)
     listed = isinstance(given, (Vector, Sequence))
     if listed and all(isinstance(t, Tensor) for t in cast("Any", preconditioner)):
         return Vector(cast("Sequence[Tensor]", preconditioner))
-    if not listed and hasattr(preconditioner, "read") and not isinstance(preconditioner, type):
+    asked = hasattr(preconditioner, "read") or hasattr(preconditioner, "root")
+    if not listed and asked and not isinstance(preconditioner, type):
         return None
-    rule = "`preconditioner` must be a list of tensors, or an `OptimizerMetric`."
+    rule = "`preconditioner` must be a list of tensors, an `OptimizerMetric` or a `CurvatureSketch`."
     finding = f"It is a `{type(preconditioner).__name__}`."
     raise InputError(explain(rule, finding, "For an optimizer write `OptimizerMetric(optimizer)`."))

@@ -9,7 +9,7 @@ from auxilearn._vectors import Vector, dots
 from auxilearn.curvature import CurvatureOperator
 from auxilearn.solvers._base import Iterate, IterativeSolver, Status, rounding
 from auxilearn.solvers._power_iteration import PowerIteration
-from auxilearn.solvers._preconditioner import SymmetricallyScaled
+from auxilearn.solvers._preconditioner import Congruent
 
 # From one look at the spectrum to the next the estimate of λ_max keeps at least so much, for batches differ and the
 # largest counts; and of the caution that noise has taught, so much is kept.
@@ -133,12 +133,12 @@ class SingleLoop(IterativeSolver):
     # The memory is x itself: a preconditioner that follows the training changes what the frame hands over.
     def _remembered(self, H: CurvatureOperator, v: Vector) -> Vector | None:
         x = None if self._memory.x is None else self._memory.x.moved_like(v)
-        if x is None or not isinstance(H, SymmetricallyScaled):
+        if x is None or not isinstance(H, Congruent):
             return x
-        return Vector(t / s for t, s in zip(x, H.root, strict=True))
+        return H.root.inverse(x)
 
     def _remember(self, H: CurvatureOperator, x: Vector) -> None:
-        self._memory.x = x.times(H.root) if isinstance(H, SymmetricallyScaled) else x
+        self._memory.x = H.root(x) if isinstance(H, Congruent) else x
         self._memory.calls += 1
 
     def state_dict(self) -> dict[str, Any]:
