@@ -1,0 +1,79 @@
+"""What a solve costs, and how far its hypergradient is from the truth."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from methods import Method
+from state import State
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+COUNTED = 20
+"""Budgets up to this run once under the counter; beyond, each product adds its own floating-point operations."""
+SHORT, REPEATS = 0.2, 3
+"""Solves that take fewer seconds are timed so often, and their median is taken."""
+
+
+def flops(function: Callable[[], object]) -> int:
+    """Count the floating-point operations of matrix products and convolutions; element-wise ones are not counted."""
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+@dataclass(frozen=True)
+class Units:
+    """Floating-point operations of one train gradient, one product and one mixed product on the rows of a state."""
+
+    gradient: int
+    product: int
+    mixed: int
+
+    @staticmethod
+    def of(state: State) -> "Units":
+        """Count them."""
+        H, v = state.operator, state.v
+        return Units(flops(state.train_gradient), flops(lambda: H @ v), flops(lambda: state.hypergradient(v)))
+
+
+def climbed(state: State, method: Method, units: Units) -> list[dict[str, float]]:
+    """Measure a method at every budget of its ladder; end early once two in a row give the truth to eight digits."""
+    points: list[dict[str, float]] = []
+    for rung in (n for n in method.ladder if n in state.problem.budgets):
+        points.append(_measured(state, method, rung, units, points))
+        if len(points) > 1 and all(p["error"] < 1e-8 for p in points[-2:]):
+            break
+    return points
+
+
+def _measured(state: State, method: Method, rung: int, units: Units, before: list[dict[str, float]]) -> dict:
+    solve = method.make(state, rung)
+
+    def whole() -> Tensor:
+        found = solve()
+        return found if isinstance(found, Tensor) else state.hypergradient(found)
+
+    seconds = []
+    while not seconds or (len(seconds) < REPEATS and seconds[0] < SHORT):
+        products, start = state.operator.products, time.perf_counter()
+        found = whole()
+        seconds.append(time.perf_counter() - start)
+        products = state.operator.products - products
+    # What is counted includes whatever else a method computes, such as a preconditioner.
+    if rung <= COUNTED or not before:
+        operations = flops(whole)
+    else:
+        last = before[-1]
+        operations = last["gradients"] * units.gradient + (products - last["products"]) * units.product
+    exact = state.truth[0]
+    return {
+        "budget": rung,
+        "products": products,
+        "gradients": operations / units.gradient,
+        "seconds": statistics.median(seconds),
+        "error": float((found - exact).norm() / exact.norm()),
+        "cosine": float(torch.cosine_similarity(found, exact, 0)),
+    }
