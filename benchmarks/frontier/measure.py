@@ -56,8 +56,9 @@ def _measured(state: State, method: Method, rung: int, units: Units, before: lis
         found = solve()
         return found if isinstance(found, Tensor) else state.hypergradient(found)
 
+    repeats = 1 if state.problem.quick else REPEATS
     seconds = []
-    while not seconds or (len(seconds) < REPEATS and seconds[0] < SHORT):
+    while not seconds or (len(seconds) < repeats and seconds[0] < SHORT):
         products, start = state.operator.products, time.perf_counter()
         found = whole()
         seconds.append(time.perf_counter() - start)

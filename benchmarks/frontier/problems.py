@@ -25,7 +25,7 @@ class Problem(ABC):
     """Data, a network, its losses, and how it is trained.
 
     Attributes:
-        budgets: The budgets that are tried, of those that a method has.
+        quick: Whether all is small.
         phi: Logarithms of the weights of all losses but the first.
         exact: Whether the system is the exact Hessian; else it is Gauss and Newton's matrix, for the Hessian of a
             network in training is indefinite, and its inverse no truth.
@@ -39,7 +39,7 @@ class Problem(ABC):
     """
 
     phi: Tensor
-    budgets: Sequence[int] = LADDER
+    quick: bool
     exact: bool = False
     damping: float = 1e-2
     decay: float = 1e-3
@@ -50,6 +50,11 @@ class Problem(ABC):
     outer_rows: int = 256
     steps: Sequence[int]
     lr: float = 3e-3
+
+    @property
+    def budgets(self) -> Sequence[int]:
+        """The budgets that are tried, of those that a method has."""
+        return QUICK if self.quick else LADDER
 
     @abstractmethod
     def network(self) -> nn.Module:
@@ -88,7 +93,7 @@ class Logistic(Problem):
     def __init__(self, *, quick: bool) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        self.budgets = QUICK if quick else LADDER
+        self.quick = quick
         number, features, groups = (150, 500, 10) if quick else (600, 10_000, 50)
         texts = [(text, k) for k, name in enumerate(PACKAGES) for text in docstrings(name, number)]
         order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(0)).tolist()
@@ -114,7 +119,8 @@ class Logistic(Problem):
 
     def losses(self, model: nn.Module, outputs: Tensor, rows: Tensor) -> Tensor:
         """Return the cross entropy and the squared weights of each group."""
-        squares = model.weight.square().sum(0)
+        (weight, _) = model.parameters()  # (classes, features)
+        squares = weight.square().sum(0)
         by_group = squares.new_zeros(len(self.phi)).index_add(0, self.group, squares)
         return torch.cat([cross_entropy(outputs, self.y[rows])[None], by_group])
 
@@ -124,7 +130,7 @@ class _Digits(Problem):
     outputs = 30
 
     def __init__(self, *, quick: bool) -> None:
-        self.budgets = QUICK if quick else LADDER
+        self.quick = quick
         images: Images = mnist_5k()
         order = torch.randperm(len(images.classes), generator=torch.Generator().manual_seed(0))
         self.x, self.y = images.pixels[order].to(F64), images.classes[order]
@@ -178,7 +184,7 @@ class Characters(Problem):
     kinds, places, guesses = 5, 8, 4
 
     def __init__(self, *, quick: bool) -> None:
-        self.budgets = QUICK if quick else LADDER
+        self.quick = quick
         length, pieces = (12, 300) if quick else (24, 3000)
         text = " ".join(t for name in PACKAGES for t in docstrings(name, 40 if quick else 150)).lower()
         text = " ".join(text.split())[: pieces * (length + 1)]

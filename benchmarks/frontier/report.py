@@ -41,30 +41,42 @@ def _cost(methods: dict, names: list[str], key: str) -> tuple[float, str]:
     return min(costs, default=(math.inf, "none"))
 
 
-def ratios(part: dict, key: str = "gradients") -> dict[str, tuple[float, str]]:
-    """Return the cost of the best of each kind, with its name; infinite if none reaches the threshold."""
-    methods = part["methods"]
+def _spent(methods: dict, names: list[str], key: str) -> float:
+    # What the largest budgets have cost, of methods that have not reached the threshold.
+    return max((methods[name]["points"][-1][key] for name in names), default=math.inf)
 
+
+def _kinds(methods: dict) -> dict[str, list[str]]:
     def chosen(family: str, *, remembers: bool = False) -> list[str]:
         return [n for n, m in methods.items() if m["family"] == family and m["remembers"] == remembers]
 
     return {
-        "ours": _cost(methods, chosen("ours"), key),
-        "ours, remembering": _cost(methods, chosen("ours", remembers=True), key),
-        "default series": _cost(methods, [n for n in ("Neumann",) if n in methods], key),
-        "original": _cost(methods, [n for n in ("original, best α",) if n in methods], key),
-        "peer": _cost(methods, chosen("peer"), key),
+        "ours": chosen("ours"),
+        "ours, remembering": chosen("ours", remembers=True),
+        "default series": [n for n in ("Neumann",) if n in methods],
+        "original": [n for n in ("original, best α",) if n in methods],
+        "peer": chosen("peer"),
     }
+
+
+def _best(part: dict, kind: str, key: str = "gradients") -> tuple[float, str]:
+    """Return the cost of the best method of a kind, with its name; infinite if none reaches the threshold."""
+    return _cost(part["methods"], _kinds(part["methods"])[kind], key)
+
+
+def _ratio(part: dict, kind: str, key: str = "gradients") -> str:
+    """Say how many times what ours costs the best of a kind costs, or at least costs."""
+    ours, other = _best(part, "ours", key)[0], _best(part, kind, key)[0]
+    if not math.isfinite(ours):
+        return "–"
+    if math.isfinite(other):
+        return f"{other / ours:.2f}"
+    spent = _spent(part["methods"], _kinds(part["methods"])[kind], key)
+    return f"> {spent / ours:.1f}" if math.isfinite(spent) else "–"
 
 
 def _number(x: float) -> str:
     return "–" if not math.isfinite(x) else f"{x:.0f}" if x >= 100 else f"{x:.3g}"
-
-
-def _ratio(a: float, b: float) -> str:
-    if not math.isfinite(b):
-        return "–"
-    return "never" if not math.isfinite(a) else f"{a / b:.2g}" if a / b < 10 else f"{a / b:.0f}"
 
 
 def summary(found: dict[str, list[dict]]) -> str:
@@ -84,35 +96,34 @@ def summary(found: dict[str, list[dict]]) -> str:
             cells = [_cell(p["methods"].get(method)) for p in parts]
             lines.append(f"| {method} | " + " | ".join(cells) + " |")
         lines += ["", "| | " + " | ".join(f"step {s}" for s in steps) + " |", "|---" * (len(steps) + 1) + "|"]
-        kinds = [ratios(p) for p in parts]
-        lines += _ratio_rows(kinds, parts)
+        lines += _ratio_rows(parts)
     return "\n".join(lines)
 
 
-def _ratio_rows(kinds: list[dict[str, tuple[float, str]]], parts: list[dict]) -> list[str]:
+def _ratio_rows(parts: list[dict]) -> list[str]:
     def row(title: str, cells: list[str]) -> str:
         return f"| {title} | " + " | ".join(cells) + " |"
 
     named = {
         "ours, the best from scratch": "ours",
-        "best peer": "peer",
         "ours, the best that remembers": "ours, remembering",
-    }
-    lines = [row(t, [f"{k[key][1]}, {_number(k[key][0])}" for k in kinds]) for t, key in named.items()]
-    over = {
-        "original with its best α": "original",
         "best peer": "peer",
-        "our default series, as long as needed": "default series",
     }
-    lines += [
-        row(f"{t} ÷ ours, gradient equivalents", [_ratio(k[key][0], k["ours"][0]) for k in kinds])
-        for t, key in over.items()
-    ]
+    over = {
+        "original, best α": "original",
+        "best peer": "peer",
+        "`Neumann`, as many terms as it takes": "default series",
+    }
+    lines = []
+    for title, kind in named.items():
+        best = [_best(p, kind) for p in parts]
+        lines.append(row(f"{title}: gradients", [f"{name}: {_number(cost)}" for cost, name in best]))
+    lines += [row(f"{t} ÷ ours from scratch", [_ratio(p, kind) for p in parts]) for t, kind in over.items()]
     cosines = []
     for part in parts:
         points = part["methods"].get(DEFAULT[0], {}).get("points", [])
         cosines += [next((f"{p['cosine']:.3f}" for p in points if p["budget"] == DEFAULT[1]), "–")]
-    return [*lines, row("cosine of our default, `Neumann(3)`", cosines)]
+    return [*lines, row("cosine of the default, `Neumann(3)`", cosines)]
 
 
 def _cell(method: dict | None) -> str:
