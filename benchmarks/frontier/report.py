@@ -170,7 +170,9 @@ def _picture(found: dict[str, list[dict]], file: Path) -> None:
         for method, mark in (("original, α = 1e-4", "X"), ("original, α = lr", "P")):
             for x, y in _curve(parts, method):
                 axis.plot(x, y, mark, color="#D55E00", ms=9, mec="white")
-                axis.annotate(method, (x, y), (5, 6), textcoords="offset points", fontsize=7, color="#D55E00")
+                if mark == "P":  # both cost the same, and are in nearly the same place
+                    text = "original's settings, both"
+                    axis.annotate(text, (x, y), (5, 6), textcoords="offset points", fontsize=8, color="#D55E00")
         axis.axhline(1 - THRESHOLD, color="0.6", lw=0.8, zorder=0)
         axis.set(title=name, xlabel="cost in train gradients (matrix products and convolutions)", ylim=(FLOOR / 2, 3))
         axis.grid(alpha=0.25)
