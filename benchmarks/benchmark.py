@@ -5,7 +5,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -162,7 +162,7 @@ class Result:
     def of_json(data: dict[str, Any]) -> "Result":
         """Undo :meth:`as_json`; of another script, the tables will do."""
         at: dict[str, Any] | None = data.get("machine")
-        machine = Machine(**{**at, "load": tuple(at["load"])}) if at else None
+        machine = None if at is None else replace(Machine(**at), load=(at["load"][0], at["load"][1]))
         tables = tuple(_table(table) for table in data.get("tables", ()))
         name, device, quick, seconds = (data[key] for key in ("name", "device", "quick", "seconds"))
         return Result(name, device, quick, seconds, tables, machine, error=data.get("error", ""))

@@ -1,9 +1,12 @@
 """Which benchmarks there are, in the order of the page, and what each says of itself."""
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import adopted
+from benchmark import Table
 
 HERE = Path(__file__).parent
 
@@ -17,16 +20,16 @@ class Entry:
         title: The heading of its section.
         file: The script, below ``benchmarks/``.
         cuda: Whether it takes ``--device cuda``.
-        keeps: The option for the file that gets what it measured.
         folder: The option for a folder of its own, if it needs one.
+        adopt: Makes tables of what is in that folder, for a script that has no ``--json``.
     """
 
     name: str
     title: str
     file: str
     cuda: bool = False
-    keeps: str = "--json"
     folder: str = ""
+    adopt: Callable[[Path, bool], list[Table]] | None = None
 
     @property
     def path(self) -> Path:
@@ -62,7 +65,7 @@ ENTRIES = (
     Entry("scaling", "Several processes", "bench_scaling.py"),
     Entry("accuracy", "Accuracy", "bench_accuracy.py"),
     Entry("bilevel", "Stochastic bilevel problems", "bilevel/run.py", folder="--out"),
-    Entry("frontier", "Accuracy against cost", "frontier/run.py", cuda=True, keeps="--out"),
+    Entry("frontier", "Accuracy against cost", "frontier/run.py", folder="--out", adopt=adopted.frontier),
 )
 
 

@@ -45,10 +45,10 @@ def kept(quick: bool) -> Path:
 def measured(entry: Entry, *, quick: bool, device: str, folder: Path, limit: float | None) -> Result:
     """Run one benchmark in a process of its own, and return what it measured or why it did not."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{entry.name}-{device}.new"
-    words = [sys.executable, *entry.command(quick=quick, device=device), entry.keeps, str(file)]
-    if entry.folder:
-        words += [entry.folder, str(folder / entry.name)]
+    file, own = folder / f"{entry.name}-{device}.new", folder / entry.name
+    words = [sys.executable, *entry.command(quick=quick, device=device)]
+    words += [entry.folder, str(own)] if entry.folder else []
+    words += [] if entry.adopt else ["--json", str(file)]
     start, before = time.perf_counter(), load()
     error = failure(words, limit)
     seconds = round(time.perf_counter() - start, 1)
@@ -56,7 +56,10 @@ def measured(entry: Entry, *, quick: bool, device: str, folder: Path, limit: flo
     if error:
         return Result(**known, error=error)
     try:
-        found = Result.of_json({**json.loads(file.read_text("utf-8")), **known})
+        if entry.adopt:
+            found = Result(**known, tables=tuple(entry.adopt(own, quick)))
+        else:
+            found = Result.of_json({**json.loads(file.read_text("utf-8")), **known})
     except (OSError, ValueError, TypeError, KeyError) as wrong:
         return Result(**known, error=f"what it kept cannot be read: {type(wrong).__name__}: {wrong}")
     finally:
@@ -68,17 +71,16 @@ def measured(entry: Entry, *, quick: bool, device: str, folder: Path, limit: flo
 
 def failure(words: Sequence[str], limit: float | None) -> str:
     """Run a command; return why it failed, in a line, or nothing. Whatever it started ends with it."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        said = process.communicate(timeout=limit)[1].strip().splitlines()
-    except subprocess.TimeoutExpired:
-        return f"it took longer than {limit:.0f} s"
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    ) as process:
+        try:
+            said = process.communicate(timeout=limit)[1].strip().splitlines()
+        except subprocess.TimeoutExpired:
+            return f"it took longer than {limit:.0f} s"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
     if process.returncode == 0:
         return ""
     return said[-1] if said else f"it ended with {process.returncode}"
@@ -150,6 +152,7 @@ def main() -> int:
     if not entries and not given.page:
         parser.error(f"{', '.join(given.only)} cannot run on {given.device}; --list says who can")
     folder, old = kept(not given.full), read(given.out)
+    given.out.parent.mkdir(parents=True, exist_ok=True)
     if given.fresh:
         shutil.rmtree(folder, ignore_errors=True)
     if entries and load() > cores() / 4:
