@@ -27,32 +27,37 @@ def frontier(folder: Path, quick: bool) -> list[Table]:
 
 def _problem(name: str, states: Sequence[dict[str, Any]]) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    found: dict[str, list[float]] = {PEER: [], ORIGINAL: []}
+    ours_over: dict[str, list[float]] = {}
     for state in states:
-        costs = {kind: _cheapest(state["methods"], *which) for kind, which in KINDS.items()}
+        costs = {kind: found for kind, which in KINDS.items() if (found := _cheapest(state["methods"], *which))}
+        ours = costs[OURS][0]
         for kind, (cost, method) in costs.items():
-            ratio = cost / costs[OURS][0]
-            shown = cost if math.isfinite(cost) else "never"
-            rows.append((str(state["step"]), kind, method, shown, ratio if math.isfinite(ratio) else None))
-        for rival, ratios in found.items():
-            ratios.append(costs[OURS][0] / costs[rival][0])
+            near = math.isfinite(cost)
+            ratio = cost / ours if near and math.isfinite(ours) else None
+            rows.append((str(state["step"]), kind, method if near else "", cost if near else "never", ratio))
+            # A rival that never got there took infinitely much.
+            ours_over.setdefault(kind, []).append(ours / cost if near else 0.0 if math.isfinite(ours) else math.nan)
+    found = {rival: median(ours_over[rival]) for rival in (PEER, ORIGINAL) if rival in ours_over}
+    what = f"gradients for a cosine of {COSINE}"
     ratios = tuple(
-        Ratio(f"gradients for a cosine of {COSINE}, {name}, ours", median(times), rival)
-        for rival, times in found.items()
-        if math.isfinite(median(times)) and median(times) > 0
+        Ratio(f"{what}, {name}, ours", ratio, rival) for rival, ratio in found.items() if 0 < ratio < math.inf
     )
-    columns = {"step": "", "": "", "method": "", f"gradients for a cosine of {COSINE}": ".1f", "ratio": ".2f"}
-    return Table(f"{name}: cost in gradients of the train loss", OURS, columns, tuple(rows), ratios=ratios)
+    notes = tuple(
+        f"No ratio to {rival}: {'that never came so close' if ratio == 0 else 'ours never came so close'}."
+        for rival, ratio in found.items()
+        if not 0 < ratio < math.inf
+    )
+    columns = {"step": "", "": "", "method": "", what: ".1f", "ratio": ".2f"}
+    return Table(f"{name}: cost in gradients of the train loss", OURS, columns, tuple(rows), notes, ratios)
 
 
-def _cheapest(methods: dict[str, Any], family: str, remembers: bool) -> tuple[float, str]:
+def _cheapest(methods: dict[str, Any], family: str, remembers: bool) -> tuple[float, str] | None:
     costs = [
         (_cost(method["points"]), name)
         for name, method in methods.items()
         if method["family"] == family and method["remembers"] == remembers
     ]
-    cost, name = min(costs, default=(math.inf, ""))
-    return cost, name if math.isfinite(cost) else ""
+    return min(costs, default=None)
 
 
 def _cost(points: Sequence[dict[str, float]]) -> float:

@@ -81,11 +81,11 @@ def streamed(batches: int) -> float:
     return peak() - before
 
 
-def growth(steps: int) -> tuple[float, float]:
-    """Return the peak of a hundred steps, and what ``steps`` further ones add to it, in MiB."""
+def growth(steps: int, first: int) -> tuple[float, float]:
+    """Return the peak of the first steps, and what ``steps`` further ones add to it, in MiB."""
     torch.set_num_threads(1)  # on batches of eight, two threads would only wait for each other
     setting = Setting(1)
-    for _ in range(100):
+    for _ in range(first):
         setting.step_on_a_few_samples()
     before = peak()
     for _ in range(steps):
@@ -93,17 +93,17 @@ def growth(steps: int) -> tuple[float, float]:
     return before, peak() - before
 
 
-def apart(function: Callable[[int], T], argument: int) -> T:
+def apart(function: Callable[..., T], *arguments: int) -> T:
     """Run a measurement in a fresh process, in which large blocks are given back to the system when they are freed."""
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, (argument,))
+        return pool.apply(function, arguments)
 
 
 def measure(quick: bool, device: str) -> list[Table]:
     """Return one table for streamed batches, and one for many steps."""
     columns = {"": "", "MiB": ".1f", "ratio": ".2f"}
-    many, steps = (4, 100) if quick else (8, 1000)
+    many, steps, first = (4, 50, 50) if quick else (8, 1000, 100)
     one, several = apart(streamed, 1), apart(streamed, many)
     floor = f"the same on 1 batch of {BATCH}"
     added = Table(
@@ -113,13 +113,13 @@ def measure(quick: bool, device: str) -> list[Table]:
         (("1 batch", one, 1.0), (f"{many} batches, streamed", several, several / one)),
         ratios=(Ratio(f"memory of an outer step on {many} batches, streamed", several / one, floor),),
     )
-    before, more = apart(growth, steps)
-    floor = "the first 100"
+    before, more = apart(growth, steps, first)
+    floor = f"the first {first}"
     kept = Table(
         "The peak of the whole process over training and outer steps on eight samples",
         floor,
         columns,
-        (("100 steps", before, 1.0), (f"{steps:,} more", before + more, 1 + more / before)),
+        ((f"{first} steps", before, 1.0), (f"{steps:,} more", before + more, 1 + more / before)),
         ratios=(Ratio(f"memory after {steps:,} more steps", 1 + more / before, floor),),
     )
     return [added, kept]

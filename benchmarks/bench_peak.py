@@ -42,7 +42,8 @@ def peak(name: str, device: str) -> float | str:
     torch.set_num_threads(1)
     try:
         with torch.device(device):
-            step = METHODS[name](Setting(checkpointed="checkpointed" in name))
+            setting = Setting(checkpointed="checkpointed" in name)
+        step = METHODS[name](setting)
         step()
         return allocated_by(step) if device == "cuda" else resident_by(step)
     except Exception as error:

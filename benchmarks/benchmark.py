@@ -33,12 +33,11 @@ class Ratio:
         if not math.isfinite(self.value):
             raise ValueError(f"The ratio of {self.name} to {self.against} is {self.value}.")
 
-    @property
-    def met(self) -> str:
-        """Say whether the aim is met, if there is one."""
+    def met(self, *, busy: bool) -> str:
+        """Say whether the aim is met, if there is one, and if the machine was quiet enough to tell."""
         if self.goal is None:
             return ""
-        return f"≤ {self.goal:g}: {'met' if self.value <= self.goal else 'not met'}"
+        return f"≤ {self.goal:g}: {'not judged' if busy else 'met' if self.value <= self.goal else 'not met'}"
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,11 @@ class Machine:
     torch: str
     date: str
     load: tuple[float, float]
+
+    @property
+    def busy(self) -> bool:
+        """Whether others took so much of it that ratios of time say little."""
+        return self.load[0] > 1.5 * self.cores
 
     @staticmethod
     def here(device: str, load_before: float) -> "Machine":

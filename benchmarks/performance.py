@@ -14,8 +14,7 @@ HEAD = """# Performance
 
 This page is written by `make bench` from `benchmarks/measured.json`: no number in it is typed, and the readings stand
 beside the benchmarks. A ratio is relative to a floor or a peer that the same run measured; times are medians. *Load* is
-the system's average over a minute, before and after: benchmarks run one after the other, so that much more than their
-threads means that others were busy, and that ratios of time are noisy.
+the system's average over a minute, before and after.
 
 ```sh
 make bench                              # quick versions: about five minutes of an idle machine with two cores
@@ -47,9 +46,10 @@ def summary(results: Sequence[Result]) -> list[tuple[str, str, str, str, str]]:
     rows: list[tuple[str, str, str, str, str]] = []
     for result in results:
         name = result.name if result.device == "cpu" else f"{result.name}, {result.device}"
+        busy = result.machine is not None and result.machine.busy
         if result.error:
             rows.append((name, "failed", "", result.error, ""))
-        rows += [(name, r.name, value(r), r.against, r.met) for r in result.ratios]
+        rows += [(name, r.name, value(r), r.against, r.met(busy=busy)) for r in result.ratios]
     return rows
 
 
@@ -88,6 +88,10 @@ def section(entry: Entry, result: Result) -> list[str]:
     parts = [", ".join(words).replace(" 1 cores", " one core").replace(" 1 threads", " one thread") + ":"]
     if result.error:
         parts.append(f"**Failed**, so that nothing is known: `{result.error.replace('`', chr(39))}`")
+    if result.machine is not None and result.machine.busy:
+        parts.append(
+            "The machine was busy with something else: ratios of time are noise here, and aims are not judged."
+        )
     for table in result.tables:
         floor = f", against {table.floor}" if table.floor else ""
         parts += [f"**{table.title}**{floor}:", _body(table), *table.notes]

@@ -1,5 +1,6 @@
 """The page of performance is what the measurements render to, and says what is missing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,13 @@ def test_a_table_shows_its_ratios_and_whether_an_aim_is_met() -> None:
     assert "| overhead | an error | 1.0e-12 | the truth |  |" in shown
     assert "`python benchmarks/bench_overhead.py --quick`, some processor, 2 cores, one thread, torch 2.14.1" in shown
     assert "load 0.1 and 1.2" in shown
+
+
+def test_an_aim_is_not_judged_on_a_busy_machine() -> None:
+    shown = page([replace(GOOD, machine=replace(MACHINE, load=(4.0, 4.0)))])
+    assert "| ≤ 1.05: not judged |" in shown
+    assert "The machine was busy" in shown
+    assert "busy" not in page([GOOD])
 
 
 def test_a_benchmark_that_failed_is_said_to_have_failed() -> None:

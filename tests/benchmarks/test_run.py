@@ -86,11 +86,11 @@ folder.mkdir()
     assert not found.error
     assert found.tables[0].rows == (
         ("7", "ours, the best", "CG", 3.0, 1.0),
-        ("7", "ours, the best that remembers", "", "never", None),
         ("7", "the original, the best α", "", "never", None),
         ("7", "the best peer", "theirs", 5.0, 5 / 3),
     )
     assert [(r.value, r.against) for r in found.ratios] == [(0.6, "the best peer")]
+    assert found.tables[0].notes == ("No ratio to the original, the best α: that never came so close.",)
 
 
 def test_one_that_hangs_is_ended(scripts: Path) -> None:
