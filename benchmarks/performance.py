@@ -89,9 +89,7 @@ def section(entry: Entry, result: Result) -> list[str]:
     if result.error:
         parts.append(f"**Failed**, so that nothing is known: `{result.error.replace('`', chr(39))}`")
     if result.machine is not None and result.machine.busy:
-        parts.append(
-            "The machine was busy with something else: ratios of time are noise here, and aims are not judged."
-        )
+        parts.append("The machine was busy with other things: ratios of time are noise here, and aims are not judged.")
     for table in result.tables:
         floor = f", against {table.floor}" if table.floor else ""
         parts += [f"**{table.title}**{floor}:", _body(table), *table.notes]

@@ -169,7 +169,10 @@ def main() -> int:
     write(where, page(results))
     for entry in entries:
         (folder / f"{entry.name}-{given.device}.json").unlink(missing_ok=True)
-        shutil.rmtree(folder / entry.name, ignore_errors=not given.full)
+        if not given.full:  # reports of hours stay
+            shutil.rmtree(folder / entry.name, ignore_errors=True)
+    if folder.exists() and not any(folder.iterdir()):
+        folder.rmdir()
     print(f"{shown(new or results)}\n\nNumbers: {given.out}\nPage: {where}")
     return int(any(result.error for result in new))
 
