@@ -32,8 +32,8 @@ check: .venv/.dev  ## lint, types, import floors, documentation
 docs: .venv/.dev  ## build the documentation, warnings are errors
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -q -b html docs docs/_build/html
 
-bench: .venv/.dev  ## print each benchmark's ratios against its floor
-	for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+bench: .venv/.dev  ## five minutes: quick versions of all benchmarks, their ratios, and docs/performance.md
+	$(BIN)/python benchmarks/run.py
 
 clean:
 	rm -rf .venv docs/_build build dist .coverage .hypothesis .pytest_cache .ruff_cache

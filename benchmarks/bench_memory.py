@@ -1,4 +1,4 @@
-"""Print that memory stays flat over 1,000 outer steps, and that streamed batches do not add up.
+"""Whether memory stays flat over many outer steps, and whether streamed batches add up.
 
 Each measurement runs in a process of its own and reads the peak that the operating system saw (``ru_maxrss``), less
 that of the same process doing one outer step on one batch.
@@ -8,15 +8,24 @@ import multiprocessing
 import os
 import resource
 from collections.abc import Callable
+from typing import TypeVar
 
+import script
 import torch
+from benchmark import Ratio, Table
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from auxilearn.curvature import Hessian, Streamed
 from auxilearn.optim import MetaOptimizer
 
+READING = """An outer step over many batches needs the memory of one: with `Streamed`, the graph of a batch is freed
+before that of the next is built. And nothing is kept from one step to the next: what a loop of training and outer steps
+has reached after its first steps is what it needs."""
+
 BATCH = 256
+
+T = TypeVar("T")
 
 
 def peak() -> float:
@@ -72,32 +81,49 @@ def streamed(batches: int) -> float:
     return peak() - before
 
 
-def growth(steps: int) -> float:
-    """Return what ``steps`` further steps add to the resident size after a hundred, in MiB."""
+def growth(steps: int, first: int) -> tuple[float, float]:
+    """Return the peak of the first steps, and what ``steps`` further ones add to it, in MiB."""
     torch.set_num_threads(1)  # on batches of eight, two threads would only wait for each other
     setting = Setting(1)
-    for _ in range(100):
+    for _ in range(first):
         setting.step_on_a_few_samples()
     before = peak()
     for _ in range(steps):
         setting.step_on_a_few_samples()
-    return peak() - before
+    return before, peak() - before
 
 
-def apart(function: Callable[[int], float], argument: int) -> float:
+def apart(function: Callable[..., T], *arguments: int) -> T:
     """Run a measurement in a fresh process, in which large blocks are given back to the system when they are freed."""
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, (argument,))
+        return pool.apply(function, arguments)
 
 
-def main() -> None:
-    """Print the two measurements."""
-    one, eight = apart(streamed, 1), apart(streamed, 8)
-    print(f"one outer step on 1 batch of {BATCH}: +{one:.0f} MiB")
-    print(f"one outer step on 8 batches, streamed: +{eight:.0f} MiB, {eight / one:.2f} times as much")
-    print(f"1,000 training and outer steps after the first 100: +{apart(growth, 1000):.1f} MiB")
+def measure(quick: bool, device: str) -> list[Table]:
+    """Return one table for streamed batches, and one for many steps."""
+    columns = {"": "", "MiB": ".1f", "ratio": ".2f"}
+    many, steps, first = (4, 50, 50) if quick else (8, 1000, 100)
+    one, several = apart(streamed, 1), apart(streamed, many)
+    floor = f"the same on 1 batch of {BATCH}"
+    added = Table(
+        "What an outer step adds to the peak of the resident size",
+        floor,
+        columns,
+        (("1 batch", one, 1.0), (f"{many} batches, streamed", several, several / one)),
+        ratios=(Ratio(f"memory of an outer step on {many} batches, streamed", several / one, floor),),
+    )
+    before, more = apart(growth, steps, first)
+    floor = f"the first {first}"
+    kept = Table(
+        "The peak of the whole process over training and outer steps on eight samples",
+        floor,
+        columns,
+        ((f"{first} steps", before, 1.0), (f"{steps:,} more", before + more, 1 + more / before)),
+        ratios=(Ratio(f"memory after {steps:,} more steps", 1 + more / before, floor),),
+    )
+    return [added, kept]
 
 
 if __name__ == "__main__":
-    main()
+    script.run("memory", measure, script.parser(__doc__).parse_args())

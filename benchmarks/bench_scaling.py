@@ -1,13 +1,10 @@
-"""What several ranks cost: time per outer step on one and two processes, and what follows for many GPUs.
+"""What several ranks cost: the time of an outer step on one and on two processes.
 
-The first table is *measured* here: gloo over the loop-back device, one thread a process, the same whole batch. The
-second is *computed* from a bandwidth, a latency and a speed that you may change by options; it supposes that nothing
-overlaps.
-
-Run it on a quiet machine with two cores: ``python benchmarks/bench_scaling.py``
+The first table is *measured* here: gloo over the loop-back device, one thread a process, the same whole batch. Run it
+on a quiet machine with two cores. The second, which `--computed` prints alone, is *computed* for many GPUs from a
+bandwidth, a latency and a speed that you may change by options; it supposes that nothing overlaps.
 """
 
-import argparse
 import os
 import statistics
 import tempfile
@@ -15,7 +12,9 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
+import script
 import torch
+from benchmark import Ratio, Table
 from torch import Tensor, multiprocessing, nn
 from torch import distributed as dist
 
@@ -23,7 +22,11 @@ from auxilearn import hypergradient
 from auxilearn.distributed import Unsharded
 from auxilearn.solvers import Neumann
 
-BATCH = 256
+READING = """Two processes of one machine share its memory bandwidth: this is a check that nothing is silly, no
+forecast. Half the batch a rank saves half the computing, and gloo takes it back while networks are small. What follows
+for many GPUs is computed, with its assumptions, on [the page about several processes](scaling.md)."""
+
+BATCH, TERMS = 256, 3
 WIDTHS = (64, 256, 1024)
 KINDS = ("alone", "copies", "shards")
 
@@ -135,12 +138,45 @@ def extrapolated(kind: str, weights: float, terms: int, at: Machine) -> tuple[fl
     return volume, sum(seconds_of(m, at) for m in sent), gradients * 6 * weights * at.tokens / at.speed
 
 
+def measure(quick: bool, device: str) -> list[Table]:
+    """Return a row a width."""
+    rows: list[tuple[float, ...]] = []
+    for width in WIDTHS[::2] if quick else WIDTHS:
+        repeats = 5 if quick else 10
+        alone, copies, shards = (1e3 * measured(1 if k == "alone" else 2, k, width, TERMS, repeats) for k in KINDS)
+        weights = sum(p.numel() for p in network(width).parameters())
+        rows.append((weights, alone, copies, shards, copies / alone, shards / alone))
+    floor = "one process"
+    columns = {"weights": ",.0f", "1 process, ms": ".2f", "2 processes, copies, ms": ".2f", "shards, ms": ".2f"}
+    columns |= {"copies, ratio": ".2f", "shards, ratio": ".2f"}
+    ratios = tuple(
+        Ratio(f"an outer step on two processes, {kind}, {rows[-1][0]:,.0f} weights", rows[-1][k], floor)
+        for kind, k in (("copies", 4), ("shards", 5))
+    )
+    title = f"Time of an outer step with {TERMS} terms on a whole batch of {BATCH}, one thread a process"
+    return [Table(title, floor, columns, tuple(rows), ratios=ratios)]
+
+
+def computed(weights: float, at: Machine) -> Table:
+    """Return a row for copies and one for shards."""
+    rows: list[tuple[str | float, ...]] = []
+    for kind in KINDS[1:]:
+        volume, sending, computing = extrapolated(kind, weights, TERMS, at)
+        count, share = len(messages(kind, weights, TERMS)), sending / (sending + computing)
+        rows.append((kind, volume / 1e9, count, sending, computing, share))
+    columns = {"": "", "GB sent a rank": ".1f", "messages": ".0f", "sending, s": ".2f", "computing, s": ".2f"}
+    title = f"COMPUTED, not measured: {at.gpus} GPUs, {weights:.3g} weights in float32, {TERMS} terms"
+    supposed = (
+        f"Supposing rings of {at.bandwidth:.3g} B/s and {at.latency:.3g} s a hop, {at.speed:.3g} operations/s,",
+        f"{at.tokens} tokens a rank, and that nothing overlaps.",
+    )
+    return Table(title, "", columns | {"share sending": ".0%"}, tuple(rows), supposed)
+
+
 def main() -> None:
     """Print both tables."""
-    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    options.add_argument("--terms", type=int, default=3)
-    options.add_argument("--repeats", type=int, default=10)
-    options.add_argument("--widths", type=int, nargs="+", default=list(WIDTHS))
+    options = script.parser(__doc__)
+    options.add_argument("--computed", action="store_true", help="print the second table only")
     options.add_argument("--gpus", type=int, default=64)
     options.add_argument("--weights", type=float, default=1e9)
     options.add_argument("--bandwidth", type=float, default=50e9, help="bytes a second, one way")
@@ -148,25 +184,11 @@ def main() -> None:
     options.add_argument("--speed", type=float, default=200e12, help="useful operations a second")
     options.add_argument("--tokens", type=int, default=8192, help="of a rank, an outer step")
     given = options.parse_args()
-
-    print(f"MEASURED: gloo on this machine, one thread a process, whole batch {BATCH}, {given.terms} terms, ms")
-    print(f"{'weights':>12}{'1 process':>12}{'2, copies':>12}{'2, shards':>12}{'the former / 1':>16}")
-    for width in given.widths:
-        alone, copies, shards = (
-            1e3 * measured(1 if kind == "alone" else 2, kind, width, given.terms, given.repeats) for kind in KINDS
-        )
-        weights = sum(p.numel() for p in network(width).parameters())
-        print(f"{weights:>12,}{alone:>12.2f}{copies:>12.2f}{shards:>12.2f}{copies / alone:>16.2f}")
-
-    at = Machine(given.gpus, given.bandwidth, given.latency, given.speed, given.tokens)
-    print(f"\nCOMPUTED, not measured: {at.gpus} GPUs, {given.weights:.3g} weights in float32, {given.terms} terms;")
-    print(f"supposing rings of {at.bandwidth:.3g} B/s and {at.latency:.3g} s a hop, {at.speed:.3g} operations/s,")
-    print(f"{at.tokens} tokens a rank, and that nothing overlaps")
-    print(f"{'':>8}{'GB sent a rank':>16}{'messages':>10}{'sending, s':>12}{'computing, s':>14}{'share sending':>15}")
-    for kind in KINDS[1:]:
-        volume, sending, computing = extrapolated(kind, given.weights, given.terms, at)
-        count, share = len(messages(kind, given.weights, given.terms)), sending / (sending + computing)
-        print(f"{kind:>8}{volume / 1e9:>16.1f}{count:>10}{sending:>12.2f}{computing:>14.2f}{share:>14.0%}")
+    if not given.computed:
+        script.run("scaling", measure, given)
+    print(
+        f"\n{computed(given.weights, Machine(given.gpus, given.bandwidth, given.latency, given.speed, given.tokens))}"
+    )
 
 
 if __name__ == "__main__":

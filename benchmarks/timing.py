@@ -4,6 +4,8 @@ import statistics
 import time
 from collections.abc import Callable
 
+import torch
+
 
 def paired_ratio(ours: Callable[[], object], floor: Callable[[], object], *, pairs: int = 31) -> tuple[float, float]:
     """Return the median of ours ÷ floor over pairs, and the median time of the floor in milliseconds."""
@@ -22,6 +24,14 @@ def paired_ratio(ours: Callable[[], object], floor: Callable[[], object], *, pai
 
 
 def _time(f: Callable[[], object]) -> float:
+    _finish()
     start = time.perf_counter()
     f()
+    _finish()
     return time.perf_counter() - start
+
+
+def _finish() -> None:
+    # A GPU works behind Python's back.
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()

@@ -5,6 +5,8 @@ import math
 from pathlib import Path
 from statistics import median
 
+from benchmark import Ratio, Table
+
 KEYS = ("value", "gradient", "distance", "test_error")
 NAMES = {
     "value": "outer loss at the inner optimum",
@@ -26,6 +28,32 @@ def write(found: dict, scores: dict[str, str], out: Path, *, budget: float, quic
         return files
     mpl.use("Agg")
     return [*files, _picture(found, scores, out / "report.png")]
+
+
+def tables(found: dict, scores: dict[str, str], budget: float) -> list[Table]:
+    """Sum up each task: what the methods were tuned for, at the end, and as a ratio to the best baseline."""
+    summed: list[Table] = []
+    for task, methods in found.items():
+        key = scores[task]
+        ends = {name: _at_the_end(result["curves"], key)[0] for name, result in methods.items()}
+        others = {name: end for name, end in ends.items() if not name.startswith("ours")}
+        mine = {name: end for name, end in ends.items() if name not in others}
+        best = min(others, key=others.__getitem__, default=None)
+        ratio = {name: end / others[best] if best else None for name, end in ends.items()}
+        rows = [
+            (name, r["step"], r["ratio"], ends[name], _at_the_end(r["curves"], "seconds")[0], ratio[name])
+            for name, r in methods.items()
+        ]
+        columns = {"method": "", "step": "g", "inner to outer": "g", NAMES[key]: ".3e", "seconds": ".2f"}
+        floor, ratios = f"the best of {', '.join(others)}: {best}", []
+        if best and mine:
+            ours = min(mine, key=mine.__getitem__)
+            ratios = [
+                Ratio(f"{NAMES[key]}, {task}, the best of ours: {ours.removeprefix('ours: ')}", ratio[ours], best)
+            ]
+        title = f"{task}, after {budget:g} derivatives of batches of 64 rows"
+        summed.append(Table(title, floor, {**columns, "ratio": ".3f"}, tuple(rows), ratios=tuple(ratios)))
+    return summed
 
 
 def _at_the_end(curves: list[list[dict[str, float]]], key: str) -> tuple[float, float, float]:

@@ -1,4 +1,4 @@
-"""Compare stochastic bilevel methods: tune each over the same grid, repeat the best over seeds, write a report.
+"""Stochastic bilevel methods, ours and others': each tuned over the same grid, the best repeated over seeds.
 
 ``python benchmarks/bilevel/run.py --quick`` takes less than a minute of one core, on smaller data and a coarser grid.
 Every run is a file below ``--out``, so that an interrupted comparison goes on where it was. Runs are in float64, on one
@@ -14,12 +14,20 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))  # what all benchmarks share
+
 import baselines
 import ours
+import script
 import torch
+from benchmark import Machine, Result, load
 from oracles import BATCH, Oracles
-from report import write
+from report import tables, write
 from tasks import TASKS, Task
+
+READING = """A ratio below one says that the method did better than the best of SOBA, SABA, AmIGO and StocBiO with the
+same budget of derivatives. A quick run is a check that all of them learn: small data, a coarse grid, one seed and a
+short budget, under which the order of methods is not that of a long one."""
 
 Method = Callable[[Oracles, float, float], baselines.Iterates]
 
@@ -121,8 +129,10 @@ def main() -> None:
     parser.add_argument("--budget", type=float, help="derivatives of batches of 64, by default 20000 (quick: 400)")
     parser.add_argument("--seeds", type=int, help="seeds after tuning, by default 5 (quick: 1)")
     parser.add_argument("--out", type=Path, default=Path("results/bilevel"), help="where runs and reports are kept")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep a summary there for benchmarks/run.py")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    start, before = time.perf_counter(), load()
     budget, seeds = given.budget or (400.0 if given.quick else 20000.0), given.seeds or (1 if given.quick else 5)
     points = 5 if given.quick else 20
     tasks = {name: TASKS[name](quick=given.quick) for name in given.task or TASKS}
@@ -141,8 +151,12 @@ def main() -> None:
     scores = {name: task.score for name, task in tasks.items()}
     for path in write(found, scores, given.out, budget=budget, quick=given.quick):
         print(path)
+    if given.json is not None:
+        seconds = round(time.perf_counter() - start, 1)
+        machine = Machine.here("cpu", before)
+        result = Result("bilevel", "cpu", given.quick, seconds, tuple(tables(found, scores, budget)), machine)
+        script.keep(result, given.json)
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
     main()
