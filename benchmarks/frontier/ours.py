@@ -7,8 +7,10 @@ from methods import Method, Solve
 from state import State
 
 from auxilearn import Vector
+from auxilearn.safety import second_order
 from auxilearn.solvers import (
     ConjugateGradient,
+    CurvatureSketch,
     Identity,
     LinearSolver,
     Neumann,
@@ -92,12 +94,30 @@ def single_loop(name: str, *, metric: bool) -> Method:
     return Method(name, "ours", prepared, (10, 30, 100), "calls, one product each", remembers=True)
 
 
+def sketched(name: str, rows: int) -> Method:
+    """Wrap conjugate gradients with a sample of the curvature as preconditioner, taken at every solve."""
+
+    def make(state: State, n: int) -> LinearSolver:
+        # An explicit penalty is damping, too; where it has several strengths, their mean.
+        penalty = 2 * float(state.phi.detach().exp().mean()) if state.problem.exact else 0.0
+        sketch = CurvatureSketch(state.model, size=rows, damping=penalty)
+        with second_order(state.model), sketch.watched():
+            outputs = state.model(state.inputs)
+        losses = state.problem.losses(state.model, outputs, state.rows)
+        sketch.update(state.problem.combined(state.model, losses), outputs)
+        return ConjugateGradient(n, TOLERANCE, preconditioner=sketch)
+
+    return solver(name, make)
+
+
 OURS = [
     solver("Identity", lambda s, n: Identity(), (1,), "none"),
     neumann("Neumann", metric=False),
     neumann("Neumann, metric", metric=True),
     solver("CG", lambda s, n: ConjugateGradient(n, TOLERANCE)),
     solver("CG, metric", lambda s, n: ConjugateGradient(n, TOLERANCE, preconditioner=OptimizerMetric(s.optimizer))),
+    sketched("CG, sketch of 256", 256),
+    sketched("CG, sketch of 512", 512),
     solver("Nyström", lambda s, n: Nystrom(n), tuple(n for n in COARSE if n <= 100), "rank"),
     remembering("WarmStart, Neumann", lambda s, n: WarmStart(Neumann(n)), SHORT, "terms"),
     remembering("WarmStart, CG", lambda s, n: WarmStart(ConjugateGradient(n, TOLERANCE)), SHORT, "products"),

@@ -12,12 +12,17 @@ DAMPING = 0.3
 
 def case() -> tuple[list[LinearRows | DenseRows], torch.Tensor, Vector]:
     """Return rows of a layer with a bias, of one without and of a loose tensor, J as a matrix, and a vector."""
-    a, b, c, d, loose = (normal(10, n, seed=n) for n in (4, 3, 2, 2, 6))
+    a, b, c, d, loose = (normal(rows, n, seed=n) for rows, n in ((4, 4), (10, 3), (10, 2), (10, 2), (10, 6)))
     a[:, -1] = 1
-    first, second = torch.einsum("nm,ni->nmi", b, a), torch.einsum("nm,ni->nmi", d, c).reshape(10, 4)
+    of = torch.tensor([0, 1, 2, 3, 0, 2, 2, 1, 3, 0], device=a.device)
+    first, second = torch.einsum("nm,ni->nmi", b, a[of]), torch.einsum("nm,ni->nmi", d, c).reshape(10, 4)
     # In the operator's order: loose tensor, bias, weight, weight without bias.
     J = torch.cat([loose, first[:, :, -1], first[:, :, :-1].reshape(10, 9), second], 1)
-    rows = [LinearRows(a, b, 0, 1), LinearRows(c, d, 2, None), DenseRows(loose.reshape(10, 2, 3), 3)]
+    rows = [
+        LinearRows(a, of, b, 0, 1),
+        LinearRows(c, torch.arange(10, device=a.device), d, 2, None),
+        DenseRows(loose.reshape(10, 2, 3), 3),
+    ]
     v = Vector([normal(2, 3, seed=4), normal(3, seed=5), normal(3, 3, seed=6), normal(2, 2, seed=7)])
     return rows, J, v
 

@@ -48,27 +48,30 @@ class LinearRows(JacobianRows):
     """Rows b aᵀ of a linear layer with inputs a and pulled-back outputs b, which are never multiplied out.
 
     Args:
-        inputs: Shape (r, n); a column of ones at the end stands for the bias.
+        inputs: Those of the samples that have rows, (s, n); a column of ones at the end stands for the bias.
+        of: The sample of each row, (r,).
         slopes: The pulled-back outputs, (r, m).
         weight: The place of the weight.
         bias: That of the bias; None without.
     """
 
-    def __init__(self, inputs: Tensor, slopes: Tensor, weight: int, bias: int | None) -> None:
-        self._inputs, self._slopes = inputs, slopes
+    def __init__(self, inputs: Tensor, of: Tensor, slopes: Tensor, weight: int, bias: int | None) -> None:
+        self._inputs, self._of, self._slopes = inputs, of, slopes
         self._weight, self._bias = weight, bias
 
     def gram(self) -> Tensor:
-        return (self._inputs @ self._inputs.T).mul_(self._slopes @ self._slopes.T)
+        inputs = self._inputs @ self._inputs.T
+        return (self._slopes @ self._slopes.T).mul_(inputs[self._of][:, self._of])
 
     def times(self, v: Vector, /) -> Tensor:
         matrix = v.tensors[self._weight]
         if self._bias is not None:
             matrix = torch.cat([matrix, v.tensors[self._bias][:, None]], 1)
-        return (self._slopes * (self._inputs @ matrix.T)).sum(1)
+        return (self._slopes * (self._inputs @ matrix.T)[self._of]).sum(1)
 
     def transposed(self, u: Tensor, /) -> dict[int, Tensor]:
-        mixed = (u[:, None] * self._slopes).T @ self._inputs  # (m, n)
+        slopes = self._slopes.new_zeros(len(self._inputs), self._slopes.shape[1])
+        mixed = slopes.index_add_(0, self._of, u[:, None] * self._slopes).T @ self._inputs  # (m, n)
         if self._bias is None:
             return {self._weight: mixed}
         return {self._weight: mixed[:, :-1], self._bias: mixed[:, -1]}

@@ -83,11 +83,13 @@ def _factors(
 ) -> LinearRows:
     weight, bias = parameters["weight"], parameters.get("bias")
     given = call.inputs[0] if call.inputs else call.options["input"]
-    inputs = cast("Tensor", given).detach().to(weight.dtype)[picked.samples]
+    # A sample may have several rows.
+    own, of = cast("tuple[Tensor, Tensor]", picked.samples.unique(return_inverse=True))
+    inputs = cast("Tensor", given).detach().to(weight.dtype)[own]
     if bias is not None:
         inputs = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], 1)
     at = places[id(weight)], None if bias is None else places[id(bias)]
-    return LinearRows(inputs, slopes[:, 0].to(weight.dtype), *at)
+    return LinearRows(inputs, of, slopes[:, 0].to(weight.dtype), *at)
 
 
 def _written_out(
