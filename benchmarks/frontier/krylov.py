@@ -10,7 +10,7 @@ import torch
 from state import State
 from torch import Tensor
 
-ALPHAS = 80
+ALPHAS = 1000
 
 
 class Krylov:
@@ -39,11 +39,11 @@ class Krylov:
 
     def series(self, alpha: float, terms: int) -> Tensor:
         """Return the hypergradient of Σ_{j ≤ terms} (I − αH)ʲ v."""
-        rates = 1 - alpha * self.values
-        return torch.stack([rates**j for j in range(terms + 1)]).sum(0) @ self.parts
+        steps = alpha * self.values  # all positive, for H is
+        return ((1 - (1 - steps) ** (terms + 1)) / steps) @ self.parts
 
     def best_alpha(self, terms: int) -> float:
-        """Return the step whose series is nearest to the truth in direction, among 80 from 10⁻⁵ to 4 over λ_max."""
+        """Return the step whose series is nearest to the truth in direction, among 1,000 from 10⁻⁵ to 4 over λ_max."""
         largest = float(self.values[-1])
         alphas = (torch.logspace(-5, 0, ALPHAS, dtype=torch.float64) * 4 / largest).tolist()
 

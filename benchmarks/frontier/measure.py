@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from budgets import THRESHOLD
 from methods import Method
 from state import State
 from torch import Tensor
@@ -67,6 +68,25 @@ def climbed(state: State, method: Method, units: Units) -> list[dict[str, float]
         points.append(_measured(state, method, rung, units, points))
         if len(points) > 1 and all(p["error"] < 1e-8 for p in points[-2:]):
             break
+    return points
+
+
+def reached(points: list[dict], threshold: float = THRESHOLD) -> int | None:
+    """Return the index of the point from which on, at every larger budget, the cosine is at least the threshold."""
+    found = None
+    for index in reversed(range(len(points))):
+        if not points[index]["cosine"] >= threshold:  # NaN is not
+            break
+        found = index
+    return found
+
+
+def bisected(state: State, method: Method, units: Units, points: list[dict]) -> list[dict]:
+    """Add the points between the last budget of the ladder that misses the threshold and the first that reaches it."""
+    while (index := reached(points)) and points[index]["budget"] - points[index - 1]["budget"] > 1:
+        rung = (points[index]["budget"] + points[index - 1]["budget"]) // 2
+        point = {**_measured(state, method, rung, units, points[:index]), "between": True}
+        points = [*points[:index], point, *points[index:]]
     return points
 
 

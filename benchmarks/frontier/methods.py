@@ -27,6 +27,7 @@ class Method:
         ladder: The budgets.
         budget: What they are.
         remembers: Whether it starts from the solutions of earlier outer steps.
+        bisects: Whether the smallest budget that reaches the threshold is looked for between those of the ladder.
     """
 
     name: str
@@ -35,3 +36,4 @@ class Method:
     ladder: tuple[int, ...] = LADDER
     budget: str = "products"
     remembers: bool = False
+    bisects: bool = True

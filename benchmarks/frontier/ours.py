@@ -91,7 +91,7 @@ def single_loop(name: str, *, metric: bool) -> Method:
         method.load_state_dict(memory)
         return _repeatable(method, state)
 
-    return Method(name, "ours", prepared, (10, 30, 100), "calls, one product each", remembers=True)
+    return Method(name, "ours", prepared, (10, 30, 100), "calls, one product each", remembers=True, bisects=False)
 
 
 def sketched(name: str, rows: int) -> Method:

@@ -195,15 +195,19 @@ _PEERS = {
     "torchopt": [
         Method("torchopt, solve_cg", "peer", _torchopt("solve_cg"), budget="iterations"),
         Method("torchopt, solve_normal_cg", "peer", _torchopt("solve_normal_cg"), SHORTER, "iterations"),
-        Method("torchopt, solve_inv, best α", "peer", _torchopt("solve_inv", neumann=True), SERIES, "terms"),
+        Method(
+            "torchopt, solve_inv, best α", "peer", _torchopt("solve_inv", neumann=True), SERIES, "terms", bisects=False
+        ),
     ],
     "hypergrad": [
         Method("hypergrad, CG", "peer", _hypergrad("conjugate_gradient", neumann=False), SHORTER, "iterations"),
-        Method("hypergrad, Neumann, best α", "peer", _hypergrad("neumann", neumann=True), SERIES, "terms"),
+        Method(
+            "hypergrad, Neumann, best α", "peer", _hypergrad("neumann", neumann=True), SERIES, "terms", bisects=False
+        ),
     ],
     "betty": [
         Method("betty, cg", "peer", _betty("cg", neumann=False), SHORTER, "iterations"),
-        Method("betty, neumann, best α", "peer", _betty("neumann", neumann=True), SERIES, "terms"),
+        Method("betty, neumann, best α", "peer", _betty("neumann", neumann=True), SERIES, "terms", bisects=False),
     ],
 }
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-THRESHOLD = 0.99
+from budgets import THRESHOLD
+from measure import reached
+
 DEFAULT = ("Neumann", 3)
 # In the picture: the colours of Okabe and Ito, which colour-blind readers can tell apart, and a dash for each family.
 SHOWN = {
@@ -26,18 +28,13 @@ SHOWN = {
 DASHES = {"ours": "-", "original": ":", "peer": "--"}
 
 
-def reached(points: list[dict], threshold: float = THRESHOLD) -> dict | None:
-    """Return the cheapest point from which on, at every larger budget, the cosine is at least the threshold."""
-    found = None
-    for point in reversed(points):
-        if not point["cosine"] >= threshold:  # NaN is not
-            break
-        found = point
-    return found
+def _first(points: list[dict]) -> dict | None:
+    index = reached(points)
+    return None if index is None else points[index]
 
 
 def _cost(methods: dict, names: list[str], key: str) -> tuple[float, str]:
-    costs = [(point[key], name) for name in names if (point := reached(methods[name]["points"]))]
+    costs = [(point[key], name) for name in names if (point := _first(methods[name]["points"]))]
     return min(costs, default=(math.inf, "none"))
 
 
@@ -129,7 +126,7 @@ def _ratio_rows(parts: list[dict]) -> list[str]:
 def _cell(method: dict | None) -> str:
     if method is None:
         return ""
-    point = reached(method["points"])
+    point = _first(method["points"])
     if point:
         return f"{point['products']} / {_number(point['gradients'])} / {point['seconds']:.2g}"
     best = max(method["points"], key=lambda p: p["cosine"] if math.isfinite(p["cosine"]) else -2)
@@ -191,7 +188,9 @@ FLOOR = 1e-6
 
 def _curve(parts: list[dict], method: str) -> list[tuple[float, float]]:
     # Medians over the states that have the budget; a ladder that ended early stays where it was.
-    ladders = [p["methods"][method]["points"] for p in parts if method in p["methods"]]
+    ladders = [
+        [q for q in p["methods"][method]["points"] if "between" not in q] for p in parts if method in p["methods"]
+    ]
     curve = []
     for rung in sorted({p["budget"] for ladder in ladders for p in ladder}):
         points = [next((p for p in ladder if p["budget"] == rung), ladder[-1]) for ladder in ladders]

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import torch
-from measure import Units, climbed
+from measure import Units, bisected, climbed
 from methods import Method
 from ours import OURS
 from peers import ORIGINAL, peers
@@ -50,14 +50,19 @@ class Part:
         self.known, self.units = known, Units(**known["units"])
         self.save()
 
-    def add(self, state: State, method: Method) -> bool:
-        """Measure a method, unless it is known; say whether it was measured."""
-        if method.name in self.known["methods"]:
-            return False
-        settings = {"family": method.family, "budget": method.budget, "remembers": method.remembers}
-        self.known["methods"][method.name] = {**settings, "points": climbed(state, method, self.units)}
-        self.save()
-        return True
+    def add(self, state: State, method: Method, *, again: bool) -> bool:
+        """Measure a method, unless it is known; say whether anything was measured."""
+        known = self.known["methods"]
+        before = "" if again else json.dumps(known.get(method.name))
+        if again or method.name not in known:
+            settings = {"family": method.family, "budget": method.budget, "remembers": method.remembers}
+            known[method.name] = {**settings, "points": climbed(state, method, self.units)}
+            self.save()
+        if method.bisects and not state.problem.quick:
+            found = known[method.name]
+            found["points"] = bisected(state, method, self.units, found["points"])
+            self.save()
+        return before != json.dumps(known[method.name])
 
     def save(self) -> None:
         """Write the file in one piece."""
@@ -67,7 +72,7 @@ class Part:
         part.replace(self.file)
 
 
-def compare(name: str, methods: list[Method], *, quick: bool, out: Path) -> list[dict]:
+def compare(name: str, methods: list[Method], *, quick: bool, again: bool, out: Path) -> list[dict]:
     """Measure the methods at every state of one problem."""
     start, found = time.perf_counter(), []
     for state in states(PROBLEMS[name](quick=quick)):
@@ -79,7 +84,7 @@ def compare(name: str, methods: list[Method], *, quick: bool, out: Path) -> list
             flush=True,
         )
         for k, method in enumerate(methods):
-            measured = part.add(state, method)
+            measured = part.add(state, method, again=again)
             best = max(p["cosine"] for p in part.known["methods"][method.name]["points"])
             took = f"{time.perf_counter() - start:7.0f} s" if measured else "    kept "
             print(f"{took}  {k + 1:>2} of {len(methods)}  {method.name:<28} best cosine {best:.4f}", flush=True)
@@ -94,11 +99,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="smaller problems and one state each")
     parser.add_argument("--problem", choices=list(PROBLEMS), action="append", help="one problem; may be repeated")
     parser.add_argument("--method", choices=list(methods), action="append", help="one method; may be repeated")
+    parser.add_argument("--again", action="store_true", help="measure the methods anew, even where they are known")
     parser.add_argument("--out", type=Path, default=Path("results/frontier"), help="where results and report are kept")
     given = parser.parse_args()
     torch.set_num_threads(1)
     chosen = [methods[name] for name in given.method or methods]
-    found = {name: compare(name, chosen, quick=given.quick, out=given.out) for name in given.problem or list(PROBLEMS)}
+    found = {
+        name: compare(name, chosen, quick=given.quick, again=given.again, out=given.out)
+        for name in given.problem or list(PROBLEMS)
+    }
     print(summary(found))
     for path in write(found, given.out, quick=given.quick):
         print(path)
