@@ -12,6 +12,8 @@ solver                      products               when
 :class:`SingleLoop`         1, never more          a new batch every call: the noise averages out over the calls
 ==========================  =====================  ===========================================================
 
+Those with a loop take a ``preconditioner``: a diagonal, :class:`OptimizerMetric` or :class:`CurvatureSketch`.
+
 >>> import torch
 >>> from auxilearn import Vector
 >>> from auxilearn.curvature import Hessian
