@@ -64,6 +64,20 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
         ),
         lambda: normal(7, 1, 6, 6),
     ),
+    "patches": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 3, (3, 2), padding=(1, 0), stride=(1, 2), dilation=(2, 1)),
+            nn.Tanh(),
+            nn.Conv2d(3, 2, 3, padding="same", dilation=2, bias=False),
+            nn.Tanh(),
+            nn.Conv2d(2, 2, 2, padding="valid"),
+            nn.Tanh(),
+            nn.Conv2d(2, 2, 2, padding="same"),
+            nn.Flatten(),
+            nn.Linear(18, CLASSES),
+        ),
+        lambda: normal(7, 2, 6, 8),
+    ),
     "transformer": (Tied, lambda: torch.randint(CLASSES, (4, 3), generator=generator(3)).to(DEVICE)),
     "folded": (Folded, lambda: normal(6, 2, 4)),
 }
@@ -83,6 +97,7 @@ def made(name: str) -> tuple[nn.Module, Tensor]:
     return model().to(DEVICE, DTYPE), x()
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "transformer"])
 def test_the_whole_sample_is_the_inverse_of_the_gauss_newton_matrix(name: str) -> None:
     model, x = made(name)

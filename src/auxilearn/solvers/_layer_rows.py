@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
+from torch.nn.functional import unfold
 
 from auxilearn._checks import explain
 from auxilearn.errors import SolverWarning
@@ -104,6 +105,12 @@ def _written_out(
         own = t.detach().to(dtype) if t.is_floating_point() else t
         return own.reshape(picked.total, -1, *t.shape[1:])[picked.samples]
 
+    slopes = slopes.to(dtype)
+    if type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros" and len(call.inputs) == 1:
+        padding = _padding(layer)
+        if padding is not None:
+            found = _convolution(layer, padding, of_samples(call.inputs[0])[:, 0], slopes[:, 0])
+            return {name: found[name] for name in parameters}
     given, names = [*call.inputs, *call.options.values()], list(call.options)
     batched = [isinstance(a, Tensor) and a.dim() > 0 and len(a) == len(call.output) for a in given]
 
@@ -121,4 +128,24 @@ def _written_out(
 
     inputs = [of_samples(a) for a, batch in zip(given, batched, strict=True) if batch]
     rows: Any = vmap(row_of, randomness="different")
-    return rows(slopes.to(dtype), *inputs)
+    return rows(slopes, *inputs)
+
+
+def _padding(layer: nn.Conv2d) -> tuple[int, int] | None:
+    # None where two sides of an image are padded differently.
+    if layer.padding == "valid":
+        return 0, 0
+    if layer.padding == "same":
+        (a, odd_a), (b, odd_b) = (
+            divmod(d * (k - 1), 2) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)
+        )
+        return None if odd_a or odd_b else (a, b)
+    return cast("tuple[int, int]", layer.padding)
+
+
+def _convolution(layer: nn.Conv2d, padding: tuple[int, int], inputs: Tensor, slopes: Tensor) -> dict[str, Tensor]:
+    # A product of patches for each row: one by one, torch would run a convolution of as many groups as there are rows.
+    window, dilation, stride = (cast("tuple[int, int]", t) for t in (layer.kernel_size, layer.dilation, layer.stride))
+    patches = unfold(inputs, window, dilation, padding, stride)  # (r, n, places)
+    places = slopes.flatten(2)  # (r, m, places)
+    return {"weight": (places @ patches.mT).reshape(-1, *layer.weight.shape), "bias": places.sum(2)}
