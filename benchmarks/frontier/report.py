@@ -18,12 +18,12 @@ DEFAULT = ("Neumann", 3)
 SHOWN = {
     "CG": "#0072B2",
     "CG, metric": "#56B4E9",
+    "CG, sketch of 512": "#000000",
     "WarmStart, CG": "#CC79A7",
     "Neumann": "#009E73",
-    "Nyström": "#999999",
     "original, best α": "#D55E00",
     "torchopt, solve_cg": "#E69F00",
-    "hypergrad, CG": "#000000",
+    "hypergrad, CG": "#999999",
 }
 DASHES = {"ours": "-", "original": ":", "peer": "--"}
 
@@ -115,7 +115,8 @@ def _ratio_rows(parts: list[dict]) -> list[str]:
     for title, kind in named.items():
         best = [_best(p, kind) for p in parts]
         lines.append(row(f"{title}: gradients", [f"{name}: {_number(cost)}" for cost, name in best]))
-    lines += [row(f"{t} ÷ ours from scratch", [_ratio(p, kind) for p in parts]) for t, kind in over.items()]
+    for unit in ("gradients", "products", "seconds"):
+        lines += [row(f"{t} ÷ ours: {unit}", [_ratio(p, kind, unit) for p in parts]) for t, kind in over.items()]
     cosines = []
     for part in parts:
         points = part["methods"].get(DEFAULT[0], {}).get("points", [])
