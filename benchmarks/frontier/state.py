@@ -1,6 +1,7 @@
 """A network at some step of its training, the linear system there, and its exact solution."""
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from functools import cached_property
 
 import torch
@@ -30,7 +31,8 @@ class Training:
         """Return a training of its own from here."""
         other = Training(self.problem)
         other.model.load_state_dict(self.model.state_dict())
-        other.optimizer.load_state_dict(self.optimizer.state_dict())
+        # torch takes the very tensors of a state, which the optimizer changes in place.
+        other.optimizer.load_state_dict(deepcopy(self.optimizer.state_dict()))
         other.step = self.step
         return other
 

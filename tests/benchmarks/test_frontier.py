@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -75,19 +76,66 @@ def test_peers_that_are_installed_agree_with_ours(methods: dict[str, list[dict[s
         assert math.isclose(point["error"], same[0], rel_tol=1e-3, abs_tol=1e-6)
 
 
-def test_reached_means_for_good() -> None:
+def inside(code: str, *arguments: str) -> list[str]:
     # In a process of its own, for other benchmarks have modules of the same names.
+    path = os.pathsep.join([str(RUN.parent), str(ROOT / "src")])
+    command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_reached_means_for_good() -> None:
     cases = {"0.5 0.995 0.999": 1, "0.995 0.5 0.999": 2, "0.999 0.98": None, "0.999 nan": None, "1": 0}
-    code = "import sys; from measure import reached\n"
-    code += "for case in sys.argv[1:]: print(reached([{'cosine': float(c)} for c in case.split()]))"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *cases],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(RUN.parent), str(ROOT / "src")])},
-        check=True,
+    said = inside(
+        """
+        import sys
+        from measure import reached
+        for case in sys.argv[1:]:
+            print(reached([{"cosine": float(c)} for c in case.split()]))
+        """,
+        *cases,
     )
-    assert done.stdout.split() == [str(index) for index in cases.values()]
+    assert said == [str(index) for index in cases.values()]
+
+
+def test_solvers_that_look_back_leave_the_training_alone() -> None:
+    said = inside(
+        """
+        from problems import Logistic
+        from state import Training, states
+        class Twice(Logistic):
+            def __init__(self):
+                super().__init__(quick=True)
+                self.steps = (12, 30, 50)
+        problem = Twice()
+        alone = Training(problem)
+        for state in states(problem):
+            alone.advance(state.step)
+            list(state.before(range(1, 10)))
+            state.trail
+            pairs = zip(state.model.parameters(), alone.model.parameters(), strict=True)
+            moments = [[t for s in o.state.values() for t in s.values()] for o in (state.optimizer, alone.optimizer)]
+            print(all(a.equal(b) for a, b in [*pairs, *zip(*moments, strict=True)]))
+        """
+    )
+    assert said == ["True"] * 3
+
+
+def test_states_before_are_those_of_the_training() -> None:
+    said = inside(
+        """
+        from problems import Logistic
+        from state import Training, states
+        problem = Logistic(quick=True)
+        (state,) = states(problem)
+        alone = Training(problem)
+        for earlier in state.before((10, 5)):
+            alone.advance(earlier.step)
+            print(earlier.step, all(a.equal(b) for a, b in zip(earlier.params, alone.model.parameters(), strict=True)))
+        """
+    )
+    assert said == ["20", "True", "25", "True"]
 
 
 def test_what_is_there_is_kept(folder: Path) -> None:
