@@ -51,6 +51,18 @@ class Folded(nn.Module):
         return self.out(input=inside.reshape(len(x), -1))
 
 
+class Shifted(nn.Module):
+    """Holds a weight of its own around layers that hold theirs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift, self.layers = nn.Parameter(torch.randn(4)), nn.Sequential(nn.Linear(4, 5), nn.Tanh())
+        self.out = nn.Linear(5, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.layers(x + self.shift))
+
+
 MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "perceptron": (lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, CLASSES)), lambda: normal(9, 4)),
     "convolutions": (
@@ -79,6 +91,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
         lambda: normal(7, 2, 6, 8),
     ),
     "transformer": (Tied, lambda: torch.randint(CLASSES, (4, 3), generator=generator(3)).to(DEVICE)),
+    "shifted": (Shifted, lambda: normal(6, 4)),
     "folded": (Folded, lambda: normal(6, 2, 4)),
 }
 
@@ -108,6 +121,7 @@ def test_the_whole_sample_is_the_inverse_of_the_gauss_newton_matrix(name: str) -
     unit = torch.eye(like.flat().numel(), dtype=DTYPE, device=DEVICE)
     P = torch.stack([S.both(like.from_flat(e)).flat() for e in unit])
     assert close(P @ matrix_of(G, like), unit, 1e-8)
+    assert not P.requires_grad
 
 
 def test_rows_that_share_a_sample_are_right_on_average() -> None:

@@ -128,7 +128,8 @@ def _written_out(
 
     inputs = [of_samples(a) for a, batch in zip(given, batched, strict=True) if batch]
     rows: Any = vmap(row_of, randomness="different")
-    return rows(slopes, *inputs)
+    with torch.no_grad():  # weights of layers inside are constants here
+        return rows(slopes, *inputs)
 
 
 def _padding(layer: nn.Conv2d) -> tuple[int, int] | None:
