@@ -20,6 +20,9 @@ from problems import PROBLEMS
 from report import summary, write
 from state import State, states
 
+READING = """Small problems and one state of training each: the page on how to choose a solver has the full run. What a
+sketch of the curvature costs is counted, and on networks so small it costs more than it saves; in products it wins."""
+
 
 class Part:
     """The results at one state, in a file of their own."""
