@@ -162,7 +162,7 @@ def _picture(found: dict[str, list[dict]], file: Path) -> None:
             if not curve:
                 continue
             x, y = zip(*curve, strict=True)
-            family = next(p["methods"][method]["family"] for p in parts if method in p["methods"])
+            family = parts[0]["methods"][method]["family"]
             axis.loglog(x, y, color=colour, ls=DASHES[family], lw=1.8, marker="o", ms=3)
             ends.append((math.log10(y[-1]), method, colour, x[-1], y[-1]))
         for method, mark in (("original, α = 1e-4", "X"), ("original, α = lr", "P")):
@@ -180,7 +180,7 @@ def _picture(found: dict[str, list[dict]], file: Path) -> None:
     for axis in axes.flat[len(found) :]:
         axis.set_visible(False)
     figure.tight_layout()
-    figure.savefig(file, dpi=130)
+    figure.savefig(file, dpi=90)
     plt.close(figure)
 
 
@@ -188,10 +188,11 @@ FLOOR = 1e-6
 
 
 def _curve(parts: list[dict], method: str) -> list[tuple[float, float]]:
-    # Medians over the states that have the budget; a ladder that ended early stays where it was.
-    ladders = [
-        [q for q in p["methods"][method]["points"] if "between" not in q] for p in parts if method in p["methods"]
-    ]
+    # Medians over the states; a ladder that ended early stays where it was. A method that was not run at all of them is
+    # not comparable.
+    if not all(method in p["methods"] for p in parts):
+        return []
+    ladders = [[q for q in p["methods"][method]["points"] if "between" not in q] for p in parts]
     curve = []
     for rung in sorted({p["budget"] for ladder in ladders for p in ladder}):
         points = [next((p for p in ladder if p["budget"] == rung), ladder[-1]) for ladder in ladders]
