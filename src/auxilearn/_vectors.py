@@ -36,6 +36,15 @@ def agreeing(agree: Agree | None, /) -> Generator[None, None, None]:
         _AGREE.reset(token)
 
 
+def shared_by_ranks() -> bool:
+    """Say whether vectors are those of several ranks, which must take the same steps.
+
+    Returns:
+        Whether this is inside :func:`agreeing`.
+    """
+    return _AGREE.get() is not None
+
+
 @final
 class Vector:
     r"""An element of parameter space: a tuple of tensors with the operations of a vector space.

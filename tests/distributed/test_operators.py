@@ -18,7 +18,7 @@ from auxilearn.distributed import Unsharded
 from auxilearn.errors import InputError
 from auxilearn.optim import MetaOptimizer
 from auxilearn.safety import second_order
-from auxilearn.solvers import ConjugateGradient, Identity, LinearSolver, Neumann, SingleLoop
+from auxilearn.solvers import ConjugateGradient, CurvatureSketch, Identity, LinearSolver, Neumann, SingleLoop
 from support import normal
 from two_ranks import Outcomes, names, outcomes, passed, rows, same_on_all
 
@@ -195,6 +195,26 @@ def on_two_ranks_a_compiled_hessian_of_shards_is_refused() -> None:
     model, _ = sharded()
     with pytest.raises(InputError, match=r"needs whole weights\. .*sharded .*Use `Hessian`"):
         World(model, rows(N)).operator("CompiledHessian")
+
+
+def on_two_ranks_a_sketch_of_the_curvature_is_refused() -> None:
+    world = World(network(), rows(N))
+    sketch = CurvatureSketch(world.model)
+    with sketch.watched():
+        out = world.model(X[world.at])
+    sketch.update(world.of_outputs(out, world.at), out)
+    solver = ConjugateGradient(preconditioner=sketch)
+    for damping in (0.1, 0.2):  # again with the same sketch
+        with pytest.raises(InputError, match="all ranks must precondition alike"):
+            hypergradient(
+                world.train(),
+                world.outer(),
+                params=world.params,
+                aux_params=[world.phi],
+                damping=damping,
+                solver=solver,
+                group=dist.group.WORLD,
+            )
 
 
 def on_two_ranks_finite_differences_of_weights_that_the_loss_does_not_read_are_refused() -> None:

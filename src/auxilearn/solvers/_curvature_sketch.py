@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from auxilearn import _checks
 from auxilearn._autograd import filled, gradients
 from auxilearn._checks import explain
-from auxilearn._vectors import is_distributed
+from auxilearn._vectors import is_distributed, shared_by_ranks
 from auxilearn.curvature import LossCurvature
 from auxilearn.errors import InputError
 from auxilearn.solvers._importance import sampled
@@ -172,7 +172,7 @@ class CurvatureSketch:
 
         Raises:
             InputError: Before the first :meth:`update`, without any damping, if the operator does not act on all
-                weights of the sample, or if they are sharded.
+                weights of the sample, if they are sharded, or if the system is that of several ranks.
         """
         damping = self.caution * (self.damping + H.damping)
         at = {id(p): i for i, p in enumerate(H.params)}
@@ -193,6 +193,10 @@ class CurvatureSketch:
         if any(map(is_distributed, H.params)):
             rule, cure = "A curvature sketch needs whole weights.", "Use an `OptimizerMetric`, or no preconditioner."
             raise InputError(explain(rule, "Some are sharded (`DTensor`).", cure))
+        if shared_by_ranks():
+            rule = "A curvature sketch is one process's own, and all ranks must precondition alike."
+            cure = "Use an `OptimizerMetric`, or no preconditioner."
+            raise InputError(explain(rule, "The system is the mean of several ranks.", cure))
         key = damping, tuple(at)
         if self._cached is None or self._cached[0] != key:
             self._cached = key, Woodbury(self._rows, [at[p] for p in self._places], damping)
