@@ -37,7 +37,7 @@ def test_the_gram_matrix_is_that_of_the_rows() -> None:
 
 def test_the_root_is_a_root_of_the_inverse() -> None:
     rows, J, v = case()
-    S = Woodbury(rows, AT, DAMPING)
+    S = Woodbury(rows, gram(rows), AT, DAMPING)
     unit = torch.eye(J.shape[1], dtype=DTYPE, device=J.device)
     matrix = torch.stack([S(v.from_flat(e)).flat() for e in unit], 1)
     inverse = torch.linalg.inv(J.T @ J + DAMPING * unit)
@@ -53,5 +53,5 @@ def test_the_root_is_a_root_of_the_inverse() -> None:
 
 def test_tensors_without_rows_are_only_divided_by_the_damping() -> None:
     rows, _, v = case()
-    S = Woodbury(rows[:2], [2, 1, 3], DAMPING)
+    S = Woodbury(rows[:2], gram(rows[:2]), [2, 1, 3], DAMPING)
     assert close(S.both(v).tensors[0], v.tensors[0] / DAMPING, 1e-13)

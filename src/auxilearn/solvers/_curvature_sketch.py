@@ -97,6 +97,7 @@ class CurvatureSketch:
         self._generator = torch.Generator().manual_seed(seed)
         self._places: dict[int, int] = {}
         self._rows: list[JacobianRows] = []
+        self._gram = torch.zeros(0, 0)
         self._cached: tuple[tuple[float, tuple[int, ...]], Root] | None = None
 
     def watched(self) -> AbstractContextManager[None]:
@@ -138,9 +139,9 @@ class CurvatureSketch:
         samples = len(outputs)
         calls = [call for _, recorded, _ in layers for call in recorded]
         kept: list[list[Tensor]] = [[] for _ in calls]
+        ends = [call.output for call in calls]
         for k, u in enumerate(cotangents):
             own = at[at // samples == k] % samples
-            ends = [call.output for call in calls]
             found = filled(gradients(outputs, ends, (u.to(outputs),)), ends)
             for slopes, t in zip(kept, found, strict=True):
                 slopes.append(_by_sample(t, samples)[own])
@@ -156,9 +157,10 @@ class CurvatureSketch:
                 "Solve without a preconditioner.",
             )
             raise InputError(explain(rule, "None of this network does.", cure))
-        if not bool(gram(rows).isfinite().all()):
+        whole = gram(rows)
+        if not bool(whole.isfinite().all()):
             raise InputError(_not_finite())
-        self._rows, self._places, self._cached = rows, places, None
+        self._rows, self._gram, self._places, self._cached = rows, whole, places, None
         self._watch.forget()
 
     def root(self, H: LossCurvature, /) -> Root:
@@ -199,7 +201,7 @@ class CurvatureSketch:
             raise InputError(explain(rule, "The system is the mean of several ranks.", cure))
         key = damping, tuple(at)
         if self._cached is None or self._cached[0] != key:
-            self._cached = key, Woodbury(self._rows, [at[p] for p in self._places], damping)
+            self._cached = key, Woodbury(self._rows, self._gram, [at[p] for p in self._places], damping)
         return self._cached[1]
 
 

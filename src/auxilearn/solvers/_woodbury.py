@@ -22,15 +22,15 @@ class Woodbury(Root):
 
     Args:
         rows: The columns of J, layer by layer.
+        whole: Their :func:`gram` matrix.
         at: Where each parameter of the rows is among the operator's.
         damping: δ.
     """
 
-    def __init__(self, rows: list[JacobianRows], at: list[int], damping: float) -> None:
+    def __init__(self, rows: list[JacobianRows], whole: Tensor, at: list[int], damping: float) -> None:
         self._rows, self._at, self._damping = rows, at, damping
-        whole = gram(rows) / damping
         one = torch.eye(len(whole), dtype=whole.dtype, device=whole.device)
-        self._factor = cholesky(whole + one)
+        self._factor = cholesky(whole / damping + one)
         self._shifted = self._factor + one
 
     def __call__(self, v: Vector, /) -> Vector:
