@@ -13,7 +13,7 @@ BIN := .venv/bin
 	touch $@
 
 .venv/.dev: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[experiments,data,tensorboard,docs,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[experiments,data,reproduce,tensorboard,docs,dev]'
 	touch $@
 
 demo: .venv/.demo  ## learn to weight 24 auxiliary losses on MNIST-5k, against seven other methods

@@ -1,0 +1,6 @@
+"""Small data sets in exactly the published formats, made from real pictures that ship in packages.
+
+They let everything that reads the published data run without it. What is learned on them is evidence about nothing.
+"""
+
+__all__: list[str] = []

@@ -1,0 +1,154 @@
+"""Hyperparameters with their sources: one line each, for the paper's budget and for a smoke run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Generic, Literal, TypeVar, cast, final
+
+from auxilearn._checks import count, explain, one_of, positive
+from auxilearn.errors import InputError
+
+Budget = Literal["smoke", "paper"]
+
+
+@dataclass(frozen=True)
+class Inner:
+    """How the weights are trained, the same for every method of an experiment.
+
+    Attributes:
+        epochs: Passes over the training rows.
+        batch: Rows a step.
+        optimizer: Adam, or SGD with momentum 0.9.
+        lr: The learning rate.
+        weight_decay: L2, as torch's optimizers have it.
+        schedule: ``"constant"``; ``"cosine"``: down to 0; ``"halved"``: times 0.5 at half of the epochs.
+        looks: How often the validation metric is measured, evenly over the run; the best weights are kept.
+        seeds: How many seeds are run by default.
+    """
+
+    epochs: int
+    batch: int
+    optimizer: Literal["adam", "sgd"]
+    lr: float
+    weight_decay: float
+    schedule: Literal["constant", "cosine", "halved"]
+    looks: int
+    seeds: int
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "looks", "seeds"):
+            count(name, getattr(self, name), 1)
+        one_of("optimizer", self.optimizer, ("adam", "sgd"))
+        one_of("schedule", self.schedule, ("constant", "cosine", "halved"))
+        positive("lr", self.lr)
+
+
+@dataclass(frozen=True)
+class Published:
+    """How the paper learns the auxiliary parameters.
+
+    Attributes:
+        terms: J, the terms of the Neumann series after the first.
+        alpha: The step of the series.
+        every: Inner steps between two outer ones.
+        outer_lr: The learning rate of SGD with momentum 0.9 on the auxiliary parameters.
+        outer_decay: Its weight decay.
+        clip: The norm to which the hypergradient is clipped.
+        held_out: The share of the training rows that is the auxiliary set.
+        outer_batch: Rows of the auxiliary set an outer step.
+    """
+
+    terms: int
+    alpha: float
+    every: int
+    outer_lr: float
+    outer_decay: float
+    clip: float
+    held_out: float
+    outer_batch: int
+
+
+S = TypeVar("S")
+
+
+@final
+@dataclass(frozen=True)
+class Recipe(Generic[S]):
+    """The hyperparameters of an experiment for both budgets, and where each comes from.
+
+    Attributes:
+        paper: The values of the full run.
+        smoke: Those of the run that only shows that everything works.
+        sources: For each name: the paper, the original code, another one, or ours, with a reason.
+    """
+
+    paper: S
+    smoke: S
+    sources: Mapping[str, str]
+
+    def of(self, budget: Budget) -> S:
+        """Return the values of a budget.
+
+        Args:
+            budget: Which.
+
+        Returns:
+            The settings.
+        """
+        one_of("budget", budget, ("smoke", "paper"))
+        return self.paper if budget == "paper" else self.smoke
+
+    def rows(self, budget: Budget) -> list[tuple[str, str, str]]:
+        """List every hyperparameter.
+
+        Args:
+            budget: Whose values.
+
+        Returns:
+            Name, value and source of each, in the order of the file.
+        """
+        chosen = self.of(budget)
+        return [(name, str(getattr(chosen, name)), source) for name, source in self.sources.items()]
+
+
+def recipe(kind: type[S], **lines: tuple[Any, Any, str]) -> Recipe[S]:
+    """Write the hyperparameters down, a line each.
+
+    Args:
+        kind: A frozen dataclass.
+        lines: For each of its fields the paper's value, the smoke run's, and the source of the first.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        InputError: If a field has no line, or a line no field or no source.
+
+    Example:
+        >>> from auxilearn.experiments.reproduce._recipe import Published, recipe
+        >>> found = recipe(
+        ...     Published,
+        ...     terms=(3, 3, "paper"),
+        ...     alpha=(1e-4, 1e-4, "original code"),
+        ...     every=(50, 5, "original code"),
+        ...     outer_lr=(1e-3, 1e-3, "original code"),
+        ...     outer_decay=(1e-4, 1e-4, "original code"),
+        ...     clip=(25.0, 25.0, "original code"),
+        ...     held_out=(0.025, 0.25, "paper"),
+        ...     outer_batch=(2, 2, "original code"),
+        ... )
+        >>> found.of("smoke").every, found.rows("paper")[1]
+        (5, ('alpha', '0.0001', 'original code'))
+    """
+    wanted = {field.name for field in fields(cast("Any", kind))}
+    rule = f"A recipe must have one line for each field of `{kind.__name__}`, with its source."
+    if wanted != lines.keys():
+        wrong = sorted(wanted.symmetric_difference(lines))
+        raise InputError(explain(rule, f"It differs by {', '.join(wrong)}.", "Add or remove these lines."))
+    unsourced = [name for name, (_, _, source) in lines.items() if not source.strip()]
+    if unsourced:
+        raise InputError(explain(rule, f"`{unsourced[0]}` has no source.", "Say whose choice it is, and why."))
+    return Recipe(
+        paper=kind(**{name: paper for name, (paper, _, _) in lines.items()}),
+        smoke=kind(**{name: smoke for name, (_, smoke, _) in lines.items()}),
+        sources={name: source for name, (_, _, source) in lines.items()},
+    )

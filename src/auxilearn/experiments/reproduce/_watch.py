@@ -1,0 +1,69 @@
+"""The trainer's runs, watched: the same curve and best weights as those of the loop."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, final
+
+import torch
+
+from auxilearn.experiments.reproduce._loop import Validate
+from auxilearn.experiments.reproduce._place import Place
+from auxilearn.training import Callback, Record, Trainer
+from auxilearn.training._looped import evaluating
+
+
+@final
+class Watch(Callback):
+    """Keep a curve, and the weights that are best on the validation rows; ties go to the later ones.
+
+    Args:
+        place: Where the curve goes, and who is told of the steps.
+        looks: How often there is a point, evenly over a phase.
+        validate: From the model in evaluation mode, the metric, higher is better; None keeps the last weights.
+    """
+
+    def __init__(self, place: Place, *, looks: int, validate: Validate | None) -> None:
+        self._place, self._looks, self._validate = place, looks, validate
+        self._steps = 0
+        self._points: list[dict[str, float | str]] = []
+        self._best: float | None = None
+        self._weights: dict[str, Any] | None = None
+
+    def on_start(self, trainer: Trainer, phase: str, steps: int, first: int) -> None:
+        """See :meth:`Callback.on_start`."""
+        self._steps = steps
+
+    def on_step(self, trainer: Trainer, record: Callable[[], Record]) -> None:
+        """See :meth:`Callback.on_step`."""
+        number = trainer.number
+        self._place.progress(trainer.phase, number, self._steps)
+        if number % max(1, self._steps // self._looks) and number != self._steps:
+            return
+        now = record()
+        point: dict[str, float | str] = {"phase": now.phase, "step": now.step, **now.losses}
+        point |= {f"weight of {name}": weight for name, weight in now.weights.items()}
+        if trainer.phase == "train" and self._validate is not None:
+            with torch.no_grad(), evaluating(trainer.model):
+                value = float(self._validate(trainer.model))
+            point["validation"] = value
+            if self._best is None or value >= self._best:
+                self._best, self._weights = value, deepcopy(trainer.model.state_dict())
+        self._points.append(point)
+        self._place.keep_curve(self._points)
+
+    def on_end(self, trainer: Trainer) -> None:
+        """See :meth:`Callback.on_end`."""
+        if self._weights is not None:
+            trainer.model.load_state_dict(self._weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the curve and the best weights.
+
+        Returns:
+            The state.
+        """
+        return {"points": self._points, "best": self._best, "weights": self._weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See :meth:`Callback.load_state_dict`."""
+        self._points, self._best, self._weights = state["points"], state["best"], state["weights"]

@@ -1,0 +1,1 @@
+"""Experiments in which the auxiliary losses are given, and are to be combined."""

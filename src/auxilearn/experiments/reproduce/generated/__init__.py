@@ -1,0 +1,1 @@
+"""Experiments in which a teacher writes the labels of a new auxiliary task."""
