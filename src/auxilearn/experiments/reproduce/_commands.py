@@ -55,6 +55,8 @@ def reproduce(wanted: Wanted, console: Console, *, shelf: Shelf, bench: Bench, d
     """
     chosen = reproduction(wanted.name)
     runs = runs_of(chosen, cells=wanted.cells, methods=wanted.methods, seeds=wanted.seeds, budget=shelf.budget)
+    if not dry_run:
+        bench.folder(chosen)  # what is missing is said before anything else
     missing = [run for run in runs if shelf.metrics(chosen, run) is None]
     console.print(
         f"{chosen.title}: {len(runs)} runs ({shelf.budget} budget), {len(runs) - len(missing)} finished, "
@@ -67,7 +69,6 @@ def reproduce(wanted: Wanted, console: Console, *, shelf: Shelf, bench: Bench, d
         for cell in dict.fromkeys(run.cell.name for run in runs):
             console.print(settings_table(_cell(chosen, cell), shelf.budget))
         return True
-    bench.folder(chosen)  # what is missing is said before anything is run
     failures = _carry_out(chosen, missing, shelf, bench, console)
     for name in dict.fromkeys(run.cell.name for run in runs):
         _show(chosen, _cell(chosen, name), [run for run in runs if run.cell.name == name], shelf, console)
