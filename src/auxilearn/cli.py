@@ -229,10 +229,9 @@ def reproduce_(
         if verify:
             commands.verify(name, data, Console())
             return
-        names = [part.strip() for given in method or () for part in given.split(",") if part.strip()]
         chosen = None if seeds is None else range(first_seed, first_seed + seeds)
         finished = commands.reproduce(
-            commands.Wanted(name, names, cell or (), chosen),
+            commands.Wanted(name, method or (), cell or (), chosen),
             Console(),
             shelf=Shelf(out, budget.value, trust),
             bench=Bench(data, commands.device_named(device), pretrained),

@@ -23,6 +23,8 @@ def test_runs_go_seed_by_seed_and_names_are_looked_up() -> None:
         ("main only", 1),
         ("equal", 1),
     ]
+    listed = runs_of(TINY, cells=(), methods=("ours, fast,AuxiLearn, nonlinear",), seeds=(0,), budget="smoke")
+    assert [run.method for run in listed] == ["AuxiLearn, nonlinear", "ours, fast"]
     assert len(runs_of(TINY, cells=("digits",), methods=(), seeds=(7,), budget="smoke")) == len(CELL.methods)
     with pytest.raises(InputError, match=r"There is no `equals`\. Did you mean `equal`\?"):
         runs_of(TINY, cells=(), methods=("equals",), seeds=None, budget="smoke")

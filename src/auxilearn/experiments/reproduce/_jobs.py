@@ -16,7 +16,7 @@ from auxilearn._checks import explain
 from auxilearn.data.published import require_files
 from auxilearn.errors import InputError
 from auxilearn.experiments.harness._code import code_of
-from auxilearn.experiments.registry import suggestion
+from auxilearn.experiments.harness._plan import named_methods
 from auxilearn.experiments.reproduce._place import Place, Progress
 from auxilearn.experiments.reproduce._recipe import Budget
 from auxilearn.experiments.reproduce._registry import REPRODUCTIONS
@@ -147,7 +147,7 @@ def runs_of(
     Args:
         reproduction: The reproduction.
         cells: Parts of the names of its cells; empty: all.
-        methods: Names of methods; empty: all. A cell that lacks one does without.
+        methods: Names of methods, or lists of them with commas; empty: all. A cell that lacks one does without.
         seeds: The seeds; None: as many as the recipe says.
         budget: Whose recipe.
 
@@ -158,10 +158,7 @@ def runs_of(
         InputError: If a name fits nothing.
     """
     known = list(dict.fromkeys(method for cell in reproduction.cells for method in cell.methods))
-    for method in methods:
-        if method not in known:
-            rule = f"A method of `{reproduction.name}` must be meant."
-            raise InputError(explain(rule, f"There is no `{method}`.", suggestion(method, known)))
+    wanted = named_methods(reproduction.name, known, methods)
     chosen = [cell for cell in reproduction.cells if not cells or any(part in cell.name for part in cells)]
     if not chosen:
         names = ", ".join(f"`{cell.name}`" for cell in reproduction.cells)
@@ -169,8 +166,8 @@ def runs_of(
         raise InputError(explain(rule, f"None has {cells[0]!r} in its name.", f"There are: {names}."))
     found: list[Run] = []
     for cell in chosen:
-        wanted = range(cell.recipe.of(budget).seeds) if seeds is None else seeds
-        found += [Run(cell, m, seed) for seed in wanted for m in cell.methods if not methods or m in methods]
+        numbers = range(cell.recipe.of(budget).seeds) if seeds is None else seeds
+        found += [Run(cell, m, seed) for seed in numbers for m in cell.methods if m in wanted]
     return found
 
 

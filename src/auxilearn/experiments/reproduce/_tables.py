@@ -26,13 +26,14 @@ class Grid(NamedTuple):
     rows: list[list[str]]
 
 
-def grid(cell: PaperCell, measured: Measured, *, absent: str = "") -> Grid:
+def grid(cell: PaperCell, measured: Measured, *, absent: str = "", only: Sequence[str] | None = None) -> Grid:
     """Lay a cell out: for each metric what was measured here, then what each source states.
 
     Args:
         cell: The cell.
         measured: What was measured here.
         absent: What stands where nothing was measured.
+        only: The methods with a row; None: all.
 
     Returns:
         The table; rows that only others have come last.
@@ -48,7 +49,7 @@ def grid(cell: PaperCell, measured: Measured, *, absent: str = "") -> Grid:
         unit = f", {metric.unit}" if metric.unit else ""
         headings.append(f"{metric.name}{unit}" if number is None else cell.literature[number].source)
     rows: list[list[str]] = []
-    for method in [*cell.methods, *_only_theirs(cell)]:
+    for method in [*(m for m in cell.methods if only is None or m in only), *_only_theirs(cell)]:
         words = [method]
         for metric, number in columns:
             if number is not None:
@@ -80,18 +81,19 @@ def terminal_table(cell: PaperCell, measured: Measured) -> RichTable:
     return table
 
 
-def markdown_table(cell: PaperCell, measured: Measured, *, absent: str = "") -> str:
+def markdown_table(cell: PaperCell, measured: Measured, *, absent: str = "", only: Sequence[str] | None = None) -> str:
     """Write a cell in Markdown.
 
     Args:
         cell: The cell.
         measured: What was measured here.
         absent: What stands where nothing was measured.
+        only: The methods with a row; None: all.
 
     Returns:
         The table's lines.
     """
-    words = grid(cell, measured, absent=absent)
+    words = grid(cell, measured, absent=absent, only=only)
     rule = ["---", *("---:" for _ in words.headings[1:])]
     lines = [words.headings, rule, *words.rows]
     return "\n".join(f"| {' | '.join(word.replace('|', chr(92) + '|') for word in line)} |" for line in lines)
