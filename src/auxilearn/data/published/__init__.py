@@ -3,19 +3,34 @@
 =========================  ============================================================
 reader                     what it opens
 =========================  ============================================================
+:func:`read_cifar10`       ``cifar-10-batches-py``: pickles
+:func:`read_cifar100`      ``cifar-100-python``: pickles
+:func:`read_svhn`          ``train_32x32.mat``, ``test_32x32.mat``
+:func:`read_pet`           ``oxford-iiit-pet``: photographs, lists
 =========================  ============================================================
 """
 
+from auxilearn.data.published._cifar import CIFAR10_FILES, CIFAR100_FILES, read_cifar10, read_cifar100
 from auxilearn.data.published._files import PublishedFile, require_files, verify_files
 from auxilearn.data.published._kinds import ClassifiedImages, DenseImages, PointClouds
+from auxilearn.data.published._pet import PET_FILES, read_pet
 from auxilearn.data.published._splits import kept_split
+from auxilearn.data.published._svhn import SVHN_FILES, read_svhn
 
 __all__ = [
+    "CIFAR10_FILES",
+    "CIFAR100_FILES",
+    "PET_FILES",
+    "SVHN_FILES",
     "ClassifiedImages",
     "DenseImages",
     "PointClouds",
     "PublishedFile",
     "kept_split",
+    "read_cifar10",
+    "read_cifar100",
+    "read_pet",
+    "read_svhn",
     "require_files",
     "verify_files",
 ]
