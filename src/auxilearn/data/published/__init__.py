@@ -8,9 +8,12 @@ reader                     what it opens
 :func:`read_svhn`          ``train_32x32.mat``, ``test_32x32.mat``
 :func:`read_pet`           ``oxford-iiit-pet``: photographs, lists
 =========================  ============================================================
+
+:func:`draw_few` draws which training rows are labelled, and :func:`kept_split` keeps the draw.
 """
 
 from auxilearn.data.published._cifar import CIFAR10_FILES, CIFAR100_FILES, read_cifar10, read_cifar100
+from auxilearn.data.published._few_labels import draw_few, labelled_rows
 from auxilearn.data.published._files import PublishedFile, require_files, verify_files
 from auxilearn.data.published._kinds import ClassifiedImages, DenseImages, PointClouds
 from auxilearn.data.published._pet import PET_FILES, read_pet
@@ -26,7 +29,9 @@ __all__ = [
     "DenseImages",
     "PointClouds",
     "PublishedFile",
+    "draw_few",
     "kept_split",
+    "labelled_rows",
     "read_cifar10",
     "read_cifar100",
     "read_pet",
