@@ -8,7 +8,8 @@ from torch import Tensor
 
 from auxilearn._extras import require
 from auxilearn.data._packages import folder as folder_of
-from auxilearn.data.miniature._cuts import Region, refuse_full_folder, write_cuts
+from auxilearn.data.miniature._cuts import Region, write_cuts
+from auxilearn.data.miniature._pieces import new_folder
 
 _SIZE = (128, 256)
 _TRAIN, _TEST = (Region(0, 500, 0, 440),), (Region(0, 500, 440, 741),)
@@ -44,7 +45,7 @@ def write_cityscapes(folder: Path, *, seed: int = 0, train: int = 16, test: int 
     References:
         Scharstein et al., "High-resolution stereo datasets with subpixel-accurate ground truth", GCPR 2014: Motorcycle.
     """
-    refuse_full_folder(folder)
+    new_folder(folder)
     numpy: Any = require("numpy", extra="reproduce")
     pictures: Any = require("PIL.Image", extra="reproduce")
     source = folder_of("skimage", extra="reproduce") / "data"

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from auxilearn._checks import count, explain
+from auxilearn._checks import count
 from auxilearn._extras import require
-from auxilearn.errors import InputError
 
 
 class Region(NamedTuple):
@@ -73,17 +72,3 @@ def _resized(name: str, cut: Tensor, size: tuple[int, int]) -> Tensor:
     else:
         found = functional.interpolate(channels, size, mode="nearest")
     return found[0] if cut.dim() == 3 else found[0, 0]
-
-
-def refuse_full_folder(folder: Path) -> None:
-    """Refuse a folder in which something could be overwritten.
-
-    Args:
-        folder: The folder; it may be missing.
-
-    Raises:
-        InputError: If something is in it, or it is a file.
-    """
-    rule = "A miniature must go into an empty folder, so that no real data are overwritten."
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(explain(rule, f"There is something at `{folder}`.", "Pass another."))

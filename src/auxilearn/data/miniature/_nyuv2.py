@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from auxilearn.data import rgbd_frame
-from auxilearn.data.miniature._cuts import Region, refuse_full_folder, write_cuts
+from auxilearn.data.miniature._cuts import Region, write_cuts
+from auxilearn.data.miniature._pieces import new_folder
 
 _SIZE = (288, 384)
 # Columns of the frame; the classes of the middle are in the others, too. Above row 120 nothing has a class.
@@ -37,7 +38,7 @@ def write_nyuv2(folder: Path, *, seed: int = 0, train: int = 16, test: int = 4) 
         >>> sorted(str(file.relative_to(folder)) for file in folder.glob("train/[dn]*/*.npy"))
         ['train/depth/0.npy', 'train/depth/1.npy', 'train/normal/0.npy', 'train/normal/1.npy']
     """
-    refuse_full_folder(folder)
+    new_folder(folder)
     frame = rgbd_frame()
     unlabelled = (frame.classes == 0) & ~frame.has_depth
     layers = {
