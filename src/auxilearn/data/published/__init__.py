@@ -20,7 +20,7 @@ reader                     what it opens
 from auxilearn.data.published._cars import CARS_FILES, read_cars
 from auxilearn.data.published._cifar import CIFAR10_FILES, CIFAR100_FILES, read_cifar10, read_cifar100
 from auxilearn.data.published._cityscapes import CITYSCAPES_FILES, read_cityscapes
-from auxilearn.data.published._cub import CUB_FILES, read_cub
+from auxilearn.data.published._cub import CUB_FILES, cub_classes, read_cub
 from auxilearn.data.published._few_labels import draw_few, labelled_rows
 from auxilearn.data.published._files import PublishedFile, require_files, verify_files
 from auxilearn.data.published._kinds import ClassifiedImages, DenseImages, PointClouds
@@ -50,6 +50,7 @@ __all__ = [
     "DenseImages",
     "PointClouds",
     "PublishedFile",
+    "cub_classes",
     "draw_few",
     "kept_split",
     "labelled_rows",
