@@ -29,8 +29,11 @@ from reproduce_tasks import EVERY, SHAPES, work
 
 from auxilearn.experiments.reproduce._registry import reproduction
 
-READING = """The hours are for one seed on this machine, without reading data, validation and test. Where a method was
-not measured they are those of one that computes the same: `as` says of which, and how many of its runs."""
+READING = """The hours are for one seed on this machine, without reading data, validation and test. A method may be
+several runs, e.g. a search and the training after it: the seconds are of a step of each. Where a method was not
+measured they are those of one that computes the same, which the last column names. What the gate of ours chooses
+decides what the last run trains on; on random data that is mostly the main loss alone, so that its hours may be too few
+by the difference between a run of `equal` and one of `main only`."""
 
 FILE = Path(__file__).parent / "reproduce_costs.json"
 LIMIT = 3600.0  # seconds a method
@@ -118,12 +121,12 @@ def measure(name: str, cell: int, method: str, device: str, quick: bool, threads
     from auxilearn.training import Learned
 
     torch.set_num_threads(threads)
-    place, shape = torch.device(device), SHAPES[name][cell]
+    place = torch.device(device)
     before = resident("VmRSS")
     clock = Clock(place)
     with tempfile.TemporaryDirectory() as folder:
-        setting = reproduction(name).cells[shape.cell]
-        made = work(setting, shape, "smoke" if quick else "paper", place, Path(folder))
+        setting = reproduction(name).cells[cell]
+        made = work(name, setting, "smoke" if quick else "paper", place, Path(folder))
         run, every, first = setting.methods[method], made.every, None
         if method.startswith(OUTER):
             first = 0  # the times are those of the steps 2, 3, 4 and 5, and outer steps come after 2 and 4
@@ -177,17 +180,17 @@ def hours(cost: Mapping[str, Any]) -> float:
 
 def kinds(name: str, cell: int) -> list[str]:
     """Return the methods of a setting that are measured: all of those that no other stands for."""
-    return [method for method in reproduction(name).cells[SHAPES[name][cell].cell].methods if method not in AS]
+    return [method for method in reproduction(name).cells[cell].methods if method not in AS]
 
 
 def label(name: str, cell: int) -> str:
     """Name a setting."""
-    return f"{name}, {reproduction(name).cells[SHAPES[name][cell].cell].name}"
+    return f"{name}, {reproduction(name).cells[cell].name}"
 
 
 def rows(name: str, cell: int, costs: Mapping[str, Any]) -> Iterator[tuple[Cell, ...]]:
     """List the methods of a setting, the measured ones first."""
-    methods = reproduction(name).cells[SHAPES[name][cell].cell].methods
+    methods = reproduction(name).cells[cell].methods
     for method in kinds(name, cell):
         cost = costs.get(method)
         if cost is None or "error" in cost:
@@ -218,7 +221,7 @@ def tables(costs: Mapping[str, Any], names: Sequence[str]) -> list[Table]:
     }
     found: list[Table] = []
     for name in names:
-        for cell in range(len(SHAPES[name])):
+        for cell in range(len(reproduction(name).cells)):
             title = label(name, cell)
             if title in costs:
                 steps = next((cost["steps"] for cost in costs[title].values() if "steps" in cost), None)
@@ -262,7 +265,7 @@ def main(words: Sequence[str] | None = None) -> None:
     jobs = [
         (name, cell, method)
         for name in names
-        for cell in range(len(SHAPES[name]))
+        for cell in range(len(reproduction(name).cells))
         for method in kinds(name, cell)
         if (not given.method or method in given.method)
         and (given.fresh or "runs" not in machine["costs"].get(label(name, cell), {}).get(method, {}))
@@ -285,6 +288,7 @@ def main(words: Sequence[str] | None = None) -> None:
         print(f"\nOn {name}, {at['threads']} threads, torch {at['torch']}.")
     for table in tables(machine["costs"], names):
         print(f"\n{table}", flush=True)
+    print(f"\n{READING}")
 
 
 if __name__ == "__main__":
