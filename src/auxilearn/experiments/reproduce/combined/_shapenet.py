@@ -179,20 +179,18 @@ def _read(folder: Path, part: str, points: int) -> PointClouds:
 
 
 def _split(setup: Setup, settings: ShapeNetSettings) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(setup.seed)
     train, validation = (shapenet_categories(setup.data, part) for part in ("train", "validation"))
     shots = settings.shots
 
     def draw() -> dict[str, Tensor]:
-        order = torch.randperm(len(train), generator=generator)
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(setup.seed))
         labelled = _each(train, order, shots)
         others = order[~torch.isin(order, labelled)]
         return {"labelled": labelled, "pool": others[: settings.pool]}
 
     def draw_validation() -> dict[str, Tensor]:
-        return {
-            "validation": _each(validation, torch.randperm(len(validation), generator=generator), settings.validation)
-        }
+        order = torch.randperm(len(validation), generator=torch.Generator().manual_seed(setup.seed))
+        return {"validation": _each(validation, order, settings.validation)}
 
     stem = f"shapenet-{setup.budget}-{shots}-shot-seed-{setup.seed}"
     found = kept_split(setup.splits / f"{stem}.json", draw, labels=train)
