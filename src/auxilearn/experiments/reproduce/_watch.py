@@ -42,8 +42,11 @@ class Watch(Callback):
 
     def on_step(self, trainer: Trainer, record: Callable[[], Record]) -> None:
         """See :meth:`Callback.on_step`."""
+        self._note(trainer, record)
+        self._place.progress(trainer.phase, trainer.number, self._steps)
+
+    def _note(self, trainer: Trainer, record: Callable[[], Record]) -> None:
         number, due = trainer.number, max(1, self._steps // self._looks)
-        self._place.progress(trainer.phase, number, self._steps)
         look = number % due == 0 or number == self._steps
         # A record waits for the device: so many, and no more, make a mean that is smooth enough.
         if number % max(1, due // _RECORDS) and not look:
