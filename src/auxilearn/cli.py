@@ -25,6 +25,7 @@ app = typer.Typer(
 _CORES = os.cpu_count() or 1
 
 Name = Annotated[str, typer.Argument(help="A name from `auxilearn list`, or `module:CONSTANT` of your own.")]
+DataSet = Annotated[str, typer.Argument(help="nyuv2, cub, cifar10, cifar100, svhn, pet, cars, cityscapes or shapenet.")]
 Cells = Annotated[list[str] | None, typer.Option("--cell", help="Only cells whose name holds this; may be repeated.")]
 Workers = Annotated[
     int,
@@ -37,6 +38,13 @@ Trust = Annotated[
     bool, typer.Option("--trust", help="Take results of older code too: you vouch that the change does not matter.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and for how long, and stop.")]
+
+
+class Size(str, Enum):
+    """The budgets of a reproduction."""
+
+    smoke = "smoke"
+    paper = "paper"
 
 
 class Data(str, Enum):
@@ -179,6 +187,76 @@ def results(
 
     with _plain_errors():
         _commands.write_results(Console(), store=_commands.Store(out, trust), page=page)
+
+
+@app.command(name="reproduce")
+def reproduce_(
+    name: Annotated[
+        str, typer.Argument(help="nyuv2, cub, cifar10, cifar100, svhn, pet, cars, cityscapes or shapenet.")
+    ],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the published data, which is only read. Not needed for --dry-run.")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="A method, or several with commas; may be repeated. By default all.")
+    ] = None,
+    cell: Cells = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many paired seeds. By default the recipe's.")] = None,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first of them.")] = 0,
+    budget: Annotated[Size, typer.Option(help="paper: in full; smoke: two minutes that show that all works.")] = (
+        Size.paper
+    ),
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...; auto: a GPU if there is one.")] = "auto",
+    pretrained: Annotated[
+        Path | None, typer.Option(help="Weights of the backbone, as torchvision saves them. By default random ones.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of splits, checkpoints, curves and tables.")] = Path("reproduced"),
+    trust: Trust = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare the files' checksums, and stop.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Reproduce an experiment of the paper on the published data: the paper's numbers beside yours.
+
+    Try it without the data: `auxilearn make-miniature cifar10 DIR`, then `auxilearn reproduce cifar10 --data DIR
+    --budget smoke`. `--dry-run` lists every hyperparameter with its source, and what would be run.
+
+    After Ctrl-C, run the command again: finished runs are kept, and the one that was stopped goes on at its last step.
+    """
+    from auxilearn.experiments.reproduce import _commands as commands
+    from auxilearn.experiments.reproduce._jobs import Bench, Shelf
+
+    with _plain_errors():
+        if verify:
+            commands.verify(name, data, Console())
+            return
+        chosen = None if seeds is None else range(first_seed, first_seed + seeds)
+        finished = commands.reproduce(
+            commands.Wanted(name, method or (), cell or (), chosen),
+            Console(),
+            shelf=Shelf(out, budget.value, trust),
+            bench=Bench(data, commands.device_named(device), pretrained),
+            dry_run=dry_run,
+        )
+    _exit_if_not(finished)
+
+
+@app.command(name="make-miniature")
+def make_miniature_(
+    name: Annotated[
+        str, typer.Argument(help="nyuv2, cub, cifar10, cifar100, svhn, pet, cars, cityscapes or shapenet.")
+    ],
+    folder: Annotated[Path, typer.Argument(help="Where to; absent or empty.")],
+    seed: Annotated[int, typer.Option(min=0, help="The seed of what is drawn.")] = 0,
+) -> None:
+    """Write a small data set in exactly the published format, from real pictures that ship in packages.
+
+    For example: `auxilearn make-miniature nyuv2 /tmp/nyuv2`. It shows that everything works; what is learned on it is
+    evidence about nothing.
+    """
+    from auxilearn.experiments.reproduce import _commands as commands
+
+    with _plain_errors():
+        commands.make_miniature(name, folder, Console(), seed=seed)
 
 
 def _exit_if_not(finished: bool) -> None:

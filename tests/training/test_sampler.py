@@ -36,6 +36,6 @@ def test_a_sampler_goes_on_where_it_stood() -> None:
 
 
 def test_chunks_hold_every_row_once() -> None:
-    parts = chunks(torch.arange(1100))
+    parts = chunks(torch.arange(1100), 512)
     assert [len(p) for p in parts] == [512, 512, 76]
     assert torch.cat(parts).tolist() == list(range(1100))

@@ -11,9 +11,24 @@
 (2, 3, 5, 10)
 """
 
+from auxilearn.models._conv_four_heads import ConvFourHeads
 from auxilearn.models._conv_net import ConvNet
 from auxilearn.models._mlp import MLP
+from auxilearn.models._resnet_heads import ResNetHeads
 from auxilearn.models._seg_net import SegNet
+from auxilearn.models._seg_net_split import SegNetSplit
 from auxilearn.models._stacked_conv_net import StackedConvNet
+from auxilearn.models._vgg_heads import VGG16Heads
+from auxilearn.models._wide_resnet_heads import WideResNetHeads
 
-__all__ = ["MLP", "ConvNet", "SegNet", "StackedConvNet"]
+__all__ = [
+    "MLP",
+    "ConvFourHeads",
+    "ConvNet",
+    "ResNetHeads",
+    "SegNet",
+    "SegNetSplit",
+    "StackedConvNet",
+    "VGG16Heads",
+    "WideResNetHeads",
+]

@@ -13,6 +13,8 @@ from auxilearn._checks import explain
 from auxilearn.errors import InputError
 from auxilearn.training._problem import Batch, Problem
 
+_MOST = 2**24  # numbers of a forward pass's input
+
 
 @final
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Rows:
         others: The rows without one.
         has_label: The same as a mask, shape (size,).
         batch_size: The batch size of a loader, if the data came as one.
+        piece: How many rows a forward pass without gradients takes: fewer of large samples.
     """
 
     size: int
@@ -34,6 +37,7 @@ class Rows:
     others: Tensor
     has_label: Tensor
     batch_size: int | None = None
+    piece: int = 512
 
     def batch(self, chosen: Tensor, device: torch.device) -> tuple[Batch, Tensor]:
         """Take rows.
@@ -95,11 +99,11 @@ def rows_of(problem: Problem) -> Rows:
         size, take = len(dataset), _take_items(dataset, collate)
     if size == 0:
         raise InputError(explain("`data` must hold samples.", "It is empty.", "Check what was loaded."))
-    take(torch.tensor([size - 1]))  # a data set may hold fewer samples than it says; better found now than on the way
+    last = take(torch.tensor([size - 1]))  # a data set may hold fewer samples than it says; better found now
     labelled = _labelled(problem.labelled, size)
     has_label = torch.zeros(size, dtype=torch.bool)
     has_label[labelled] = True
-    return Rows(size, take, labelled, (~has_label).nonzero().squeeze(1), has_label, batch_size)
+    return Rows(size, take, labelled, (~has_label).nonzero().squeeze(1), has_label, batch_size, _piece(last))
 
 
 def _take_tensors(tensors: tuple[Tensor, ...]) -> Callable[[Tensor], Batch]:
@@ -120,6 +124,21 @@ def _take_items(dataset: Any, collate: Callable[[list[Any]], Batch]) -> Callable
         return collate(cast("list[Any]", items))
 
     return take
+
+
+def _piece(sample: Batch) -> int:
+    # Activations outgrow the input some ten to a hundred times: 512 digits fit, and 18 photographs with their depth.
+    return max(1, min(512, _MOST // max(1, _numbers(sample))))
+
+
+def _numbers(batch: Batch) -> int:
+    if isinstance(batch, Tensor):
+        return batch.numel()
+    if isinstance(batch, Mapping):
+        return sum(map(_numbers, cast("Mapping[Any, Any]", batch).values()))
+    if isinstance(batch, (tuple, list)):
+        return sum(map(_numbers, cast("Sequence[Any]", batch)))
+    return 0
 
 
 def _refuse_own_order(loader: "DataLoader[Any]") -> None:

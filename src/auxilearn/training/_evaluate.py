@@ -32,12 +32,10 @@ def initial_losses(problem: Problem, rows: Rows, model: nn.Module, *, seed: int,
         InputError: If the losses break a rule, or one of them is zero or absent.
     """
     alone = Looped(problem, [model])
-    measured = _measured(problem, rows, alone, Sampler(rows.labelled, rows.others, batch_size=512, seed=seed).draw())
-    total, count = measured.values.abs().sum((0, 1)), measured.present.sum(0)
+    drawn = Sampler(rows.labelled, rows.others, batch_size=512, seed=seed).draw()
+    total, count = _sums(problem, rows, alone, chunks(drawn, 2 * rows.piece))
     if needed and not bool((count > 0).all()):
-        parts = [_measured(problem, rows, alone, part) for part in chunks(torch.arange(rows.size))]
-        total = torch.stack([part.values.abs().sum((0, 1)) for part in parts]).sum(0)
-        count = torch.stack([part.present.sum(0) for part in parts]).sum(0)
+        total, count = _sums(problem, rows, alone, chunks(torch.arange(rows.size), rows.piece))
     scale = total / count.clamp(min=1)
     if not bool((scale > 0).all()):
         if needed:
@@ -46,6 +44,12 @@ def initial_losses(problem: Problem, rows: Rows, model: nn.Module, *, seed: int,
             raise InputError(explain(rule, f"It is 0 or absent: {found}.", "Leave the loss out, or mend it."))
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
     return scale
+
+
+def _sums(problem: Problem, rows: Rows, alone: Looped, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+    measured = [_measured(problem, rows, alone, part) for part in parts]
+    total = torch.stack([part.values.abs().sum((0, 1)) for part in measured]).sum(0)
+    return total, torch.stack([part.present.sum(0) for part in measured]).sum(0)
 
 
 def _measured(problem: Problem, rows: Rows, alone: Looped, chosen: Tensor) -> Measured:
@@ -73,7 +77,7 @@ def main_losses(problem: Problem, rows: Rows, model: nn.Module, chosen: Tensor) 
         InputError: If one is not finite.
     """
     alone = Looped(problem, [model.eval()])
-    parts = [_measured(problem, rows, alone, part).values for part in chunks(chosen)]
+    parts = [_measured(problem, rows, alone, part).values for part in chunks(chosen, rows.piece)]
     return torch.cat([part[0, :, problem.main] for part in parts])
 
 
@@ -96,7 +100,7 @@ def main_labels(problem: Problem, rows: Rows, model: nn.Module) -> Tensor | None
         return None
     alone = Looped(problem, [model])
     with alone.second_order():
-        parts = [alone.logits(rows.batch(part, alone.device)[0]) for part in chunks(rows.labelled)]
+        parts = [alone.logits(rows.batch(part, alone.device)[0]) for part in chunks(rows.labelled, rows.piece)]
     labels, classes = torch.cat([found for _, found in parts]).cpu(), parts[0][0].shape[-1]
     if len(labels) != len(rows.labelled):
         rule = "`logits` must return a row for each sample of the batch."

@@ -99,7 +99,7 @@ def out_of_fold(problem: Problem, rows: Rows, folding: Folding, models: Fleet) -
     found: list[Tensor] = []
     classes: list[Tensor] = []
     models.train(False)
-    for part in chunks(judged):
+    for part in chunks(judged, rows.piece):
         batch, labelled = rows.batch(part, models.device)
         model = (firsts[:, None] + folding.fold[part]).to(models.device)  # (C, B)
         sample = torch.arange(len(part), device=models.device)

@@ -8,16 +8,17 @@ from torch import Tensor
 _APART = 1_000_003  # between the seeds of a step's two kinds of rows
 
 
-def chunks(rows: Tensor) -> list[Tensor]:
+def chunks(rows: Tensor, size: int) -> list[Tensor]:
     """Split rows into pieces that fit a forward pass.
 
     Args:
         rows: Row numbers, (N,).
+        size: How many fit.
 
     Returns:
-        At most 512 each.
+        At most so many each.
     """
-    return list(cast("tuple[Tensor, ...]", rows.split(512)))
+    return list(cast("tuple[Tensor, ...]", rows.split(size)))
 
 
 @final

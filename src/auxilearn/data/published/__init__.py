@@ -3,19 +3,50 @@
 =========================  ============================================================
 reader                     what it opens
 =========================  ============================================================
+:func:`read_shapenet`      ShapeNet part: point clouds with normals and parts
+:func:`read_cifar10`       ``cifar-10-batches-py``: pickles
+:func:`read_cifar100`      ``cifar-100-python``: pickles
+:func:`read_svhn`          ``train_32x32.mat``, ``test_32x32.mat``
+:func:`read_pet`           ``oxford-iiit-pet``: photographs, lists
 =========================  ============================================================
+
+:func:`draw_few` draws which training rows are labelled, and :func:`kept_split` keeps the draw.
 """
 
+from auxilearn.data.published._cifar import CIFAR10_FILES, CIFAR100_FILES, read_cifar10, read_cifar100
+from auxilearn.data.published._few_labels import draw_few, labelled_rows
 from auxilearn.data.published._files import PublishedFile, require_files, verify_files
 from auxilearn.data.published._kinds import ClassifiedImages, DenseImages, PointClouds
+from auxilearn.data.published._pet import PET_FILES, read_pet
+from auxilearn.data.published._shapenet import (
+    SHAPENET_CATEGORIES,
+    SHAPENET_FILES,
+    read_shapenet,
+    shapenet_categories,
+)
 from auxilearn.data.published._splits import kept_split
+from auxilearn.data.published._svhn import SVHN_FILES, read_svhn
 
 __all__ = [
+    "CIFAR10_FILES",
+    "CIFAR100_FILES",
+    "PET_FILES",
+    "SHAPENET_CATEGORIES",
+    "SHAPENET_FILES",
+    "SVHN_FILES",
     "ClassifiedImages",
     "DenseImages",
     "PointClouds",
     "PublishedFile",
+    "draw_few",
     "kept_split",
+    "labelled_rows",
+    "read_cifar10",
+    "read_cifar100",
+    "read_pet",
+    "read_shapenet",
+    "read_svhn",
     "require_files",
+    "shapenet_categories",
     "verify_files",
 ]

@@ -1,17 +1,18 @@
 """ForkMerge: train with and without the auxiliary losses for a while, and go on from the best mixture of both."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from auxilearn.training import Problem, Training
-from auxilearn.training._data import Rows, rows_of
+from auxilearn.training._data import rows_of
 from auxilearn.training._evaluate import initial_losses, main_labels, main_losses
 from auxilearn.training._folds import folds_of
 from auxilearn.training._objective import Weighted
 from auxilearn.training._run import Run
+from auxilearn.training._stateful import Stateful
 from auxilearn.weighting import Equal, MainOnly
 
 
@@ -49,33 +50,86 @@ class ForkMerge:
         Returns:
             The merged model, in evaluation mode.
         """
-        rows, start = rows_of(problem), problem.new_model()
-        scale = initial_losses(problem, rows, start, seed=training.seed)
-        labels = main_labels(problem, rows, start)
-        fold = folds_of(labels, len(rows.labelled), max(2, round(1 / self.share)), seed=training.seed)
-        kept, held = rows.labelled[fold != 0], rows.labelled[fold == 0]
-        rules = (MainOnly(), Equal(normalise=self.normalise))
+        forked = Forked(self, problem, training)
+        for _ in range(training.steps):
+            forked.step()
+        return forked.model.eval()
+
+
+@final
+class Forked(Stateful):
+    """The two branches on their way.
+
+    Args:
+        settings: The method's.
+        problem: The problem.
+        training: The inner training.
+
+    Attributes:
+        number: Steps taken.
+    """
+
+    def __init__(self, settings: ForkMerge, problem: Problem, training: Training) -> None:
+        self._settings, self._problem, self._steps = settings, problem, training.steps
+        self._rows, start = rows_of(problem), problem.new_model()
+        scale = initial_losses(problem, self._rows, start, seed=training.seed)
+        labels = main_labels(problem, self._rows, start)
+        folds = max(2, round(1 / settings.share))
+        fold = folds_of(labels, len(self._rows.labelled), folds, seed=training.seed)
+        kept, self._held = self._rows.labelled[fold != 0], self._rows.labelled[fold == 0]
         branches: list[Run] = []
-        for rule in rules:
+        for rule in (MainOnly(), Equal(normalise=settings.normalise)):
             objective = Weighted(rule, scale, main=problem.main, steps=training.steps)
             model = problem.new_model()
             model.load_state_dict(start.state_dict())
-            branches.append(Run(problem, rows, training, model, scale, objective, labelled=kept))
-        alone, joint = branches
-        for _ in range(0, training.steps, self.every):
-            for branch in branches:
-                for _ in range(min(self.every, training.steps - branch.number)):
-                    branch.step()
-            self._merge(problem, rows, joint.model, alone.model, held)
-        return joint.model.eval()
+            branches.append(Run(problem, self._rows, training, model, scale, objective, labelled=kept))
+        self._alone, self._joint = branches
+        self.number = 0
 
-    def _merge(self, problem: Problem, rows: Rows, joint: nn.Module, alone: nn.Module, held: Tensor) -> None:
+    @property
+    def model(self) -> nn.Module:
+        """The model of the joint branch: the merged one, right after a merge."""
+        return self._joint.model
+
+    @property
+    def means(self) -> Tensor:
+        """The mean of each loss over the joint branch's last batch, (K,)."""
+        return self._joint.means
+
+    def step(self) -> None:
+        """Take a step in both branches, and merge them where it is due, at the latest after the last step."""
+        self._alone.step()
+        self._joint.step()
+        self.number += 1
+        if self.number % self._settings.every == 0 or self.number == self._steps:
+            self._merge()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return both branches.
+
+        Returns:
+            The state.
+        """
+        return {"number": self.number, "alone": self._alone.state_dict(), "joint": self._joint.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state.
+
+        Args:
+            state: What :meth:`state_dict` returned.
+        """
+        self.number = int(state["number"])
+        self._alone.load_state_dict(state["alone"])
+        self._joint.load_state_dict(state["joint"])
+
+    def _merge(self) -> None:
+        alone, joint = self._alone.model, self._joint.model
         first, second = _copied(alone), _copied(joint)
         losses: list[float] = []
-        for mixture in self.mixtures:
+        for mixture in self._settings.mixtures:
             joint.load_state_dict(_mixed(first, second, mixture))
-            losses.append(float(main_losses(problem, rows, joint, held).mean()))
-        best = self.mixtures[min(range(len(losses)), key=losses.__getitem__)]
+            losses.append(float(main_losses(self._problem, self._rows, joint, self._held).mean()))
+        best = self._settings.mixtures[min(range(len(losses)), key=losses.__getitem__)]
         for model in (joint, alone):
             model.load_state_dict(_mixed(first, second, best))
             model.train()

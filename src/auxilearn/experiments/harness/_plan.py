@@ -158,7 +158,23 @@ def chosen_methods(experiment: Experiment, words: Sequence[str]) -> list[str]:
         >>> chosen_methods(Experiment("e", "", "", (cell,), "ours"), ["equal, raw,ours"])
         ['equal, raw', 'ours']
     """
-    known = methods_of(experiment)
+    return named_methods(experiment.name, methods_of(experiment), words)
+
+
+def named_methods(experiment: str, known: list[str], words: Sequence[str]) -> list[str]:
+    """Read names that may themselves hold commas; see :func:`chosen_methods`.
+
+    Args:
+        experiment: Its name, for the message.
+        known: The names that there are.
+        words: Names, or lists of names with commas between them.
+
+    Returns:
+        The names; all that there are if ``words`` is empty.
+
+    Raises:
+        InputError: If there is no such method.
+    """
     chosen: list[str] = []
     for word in words:
         pieces = word.split(",")
@@ -167,7 +183,7 @@ def chosen_methods(experiment: Experiment, words: Sequence[str]) -> list[str]:
             heads = [",".join(pieces[:n]).strip() for n in range(len(pieces), 0, -1)]
             found = next((head for head in heads if head in known), None)
             if found is None:
-                rule = f"A method must be one of `{experiment.name}`."
+                rule = f"A method must be one of `{experiment}`."
                 raise InputError(explain(rule, f"There is no `{heads[-1]}`.", suggestion(heads[-1], known)))
             pieces = pieces[len(pieces) - heads.index(found) :]
             chosen.append(found)

@@ -20,13 +20,16 @@ class Watch(Callback):
         place: Where the curve goes, and who is told of the steps.
         looks: How often there is a point, evenly over a phase.
         validate: From the model in evaluation mode, the metric, higher is better; None keeps the last weights.
+
+    Attributes:
+        best: The best value of the metric so far; None before the first look.
     """
 
     def __init__(self, place: Place, *, looks: int, validate: Validate | None) -> None:
         self._place, self._looks, self._validate = place, looks, validate
         self._steps = 0
         self._points: list[dict[str, float | str]] = []
-        self._best: float | None = None
+        self.best: float | None = None
         self._weights: dict[str, Any] | None = None
 
     def on_start(self, trainer: Trainer, phase: str, steps: int, first: int) -> None:
@@ -46,8 +49,8 @@ class Watch(Callback):
             with torch.no_grad(), evaluating(trainer.model):
                 value = float(self._validate(trainer.model))
             point["validation"] = value
-            if self._best is None or value >= self._best:
-                self._best, self._weights = value, deepcopy(trainer.model.state_dict())
+            if self.best is None or value >= self.best:
+                self.best, self._weights = value, deepcopy(trainer.model.state_dict())
         self._points.append(point)
         self._place.keep_curve(self._points)
 
@@ -62,8 +65,8 @@ class Watch(Callback):
         Returns:
             The state.
         """
-        return {"points": self._points, "best": self._best, "weights": self._weights}
+        return {"points": self._points, "best": self.best, "weights": self._weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See :meth:`Callback.load_state_dict`."""
-        self._points, self._best, self._weights = state["points"], state["best"], state["weights"]
+        self._points, self.best, self._weights = state["points"], state["best"], state["weights"]

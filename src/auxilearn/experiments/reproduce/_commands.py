@@ -1,0 +1,207 @@
+"""What `auxilearn reproduce` and `auxilearn make-miniature` do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table as RichTable
+
+from auxilearn._checks import explain
+from auxilearn.data.published import verify_files
+from auxilearn.errors import AuxilearnError, InputError
+from auxilearn.experiments.reproduce._jobs import Bench, Run, Shelf, carry_out, runs_of
+from auxilearn.experiments.reproduce._pictures import draw_curves, read_curve
+from auxilearn.experiments.reproduce._place import Place
+from auxilearn.experiments.reproduce._recipe import Budget
+from auxilearn.experiments.reproduce._registry import miniature, reproduction
+from auxilearn.experiments.reproduce._reproduction import PaperCell, Reproduction
+from auxilearn.experiments.reproduce._tables import Measured, markdown_table, terminal_table, write_csv
+
+
+@final
+@dataclass(frozen=True)
+class Wanted:
+    """What to reproduce.
+
+    Attributes:
+        name: The reproduction's name.
+        methods: Names of methods; empty: all.
+        cells: Parts of the names of cells; empty: all.
+        seeds: The seeds; None: as many as the recipe says.
+    """
+
+    name: str
+    methods: Sequence[str] = ()
+    cells: Sequence[str] = ()
+    seeds: Sequence[int] | None = None
+
+
+def reproduce(wanted: Wanted, console: Console, *, shelf: Shelf, bench: Bench, dry_run: bool = False) -> bool:
+    """Run what is missing, print the tables beside the paper's, write tables and curves.
+
+    Args:
+        wanted: What to reproduce.
+        console: Where to print.
+        shelf: Where everything is kept.
+        bench: The data and the device.
+        dry_run: Say what would be run, with every hyperparameter and its source, and stop; needs no data.
+
+    Returns:
+        Whether every run finished.
+    """
+    chosen = reproduction(wanted.name)
+    runs = runs_of(chosen, cells=wanted.cells, methods=wanted.methods, seeds=wanted.seeds, budget=shelf.budget)
+    if not dry_run:
+        bench.folder(chosen)  # what is missing is said before anything else
+    missing = [run for run in runs if shelf.metrics(chosen, run) is None]
+    console.print(
+        f"{chosen.title}: {len(runs)} runs ({shelf.budget} budget), {len(runs) - len(missing)} finished, "
+        f"{len(missing)} to run on {bench.device}; kept in {shelf.of(chosen)}.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    if dry_run:
+        for cell in dict.fromkeys(run.cell.name for run in runs):
+            console.print(settings_table(_cell(chosen, cell), shelf.budget))
+        return True
+    failures = _carry_out(chosen, missing, shelf, bench, console)
+    for name in dict.fromkeys(run.cell.name for run in runs):
+        _show(chosen, _cell(chosen, name), [run for run in runs if run.cell.name == name], shelf, console)
+    for run, what in failures:
+        console.print(f"failed: {run}: {what}", style="red", markup=False, highlight=False, soft_wrap=True)
+    return not failures
+
+
+def verify(name: str, data: Path | None, console: Console) -> None:
+    """Compare the published files' checksums.
+
+    Args:
+        name: The reproduction's name.
+        data: The folder.
+        console: Where to print.
+    """
+    chosen = reproduction(name)
+    folder = Bench(data, torch.device("cpu")).folder(chosen)
+    right = verify_files(folder, chosen.files, data=chosen.title)
+    for path in right:
+        console.print(f"{path}: as published", markup=False, highlight=False)
+    rest = len(chosen.files) - len(right)
+    if rest:
+        console.print(f"{rest} more are there; nobody publishes their checksums.", highlight=False)
+
+
+def make_miniature(name: str, folder: Path, console: Console, *, seed: int = 0) -> None:
+    """Write the miniature of a data set.
+
+    Args:
+        name: The reproduction's name.
+        folder: Where to; absent or empty.
+        console: Where to print.
+        seed: The seed of what is drawn.
+    """
+    with console.status(f"Writing the miniature of {name}"):
+        miniature(name)(folder, seed=seed)
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    console.print(f"Wrote {len(files)} files, {size:.1f} MB, to {folder}.", markup=False, highlight=False)
+    hint = f"auxilearn reproduce {name} --data {folder} --budget smoke"
+    console.print(f"Try: {hint}", markup=False, highlight=False, soft_wrap=True)
+
+
+def device_named(name: str) -> torch.device:
+    """Choose the device.
+
+    Args:
+        name: ``"auto"``: a GPU if there is one; or a name as torch has it.
+
+    Returns:
+        The device.
+
+    Raises:
+        InputError: If it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        rule, cure = "The device must be there.", "Use --device cpu, or auto."
+        finding = str(error).splitlines()[0].rstrip(".")
+        raise InputError(explain(rule, f"`{name}` is not usable: {finding}.", cure)) from error
+    return device
+
+
+def settings_table(cell: PaperCell, budget: Budget) -> RichTable:
+    """Lay out every hyperparameter of a cell.
+
+    Args:
+        cell: The cell.
+        budget: Whose values.
+
+    Returns:
+        A table for Rich: name, value, source.
+    """
+    table = RichTable(title=cell.name, title_justify="left")
+    for heading in ("hyperparameter", f"value ({budget})", "source of the paper budget's value"):
+        table.add_column(heading, overflow="fold")
+    for row in cell.recipe.rows(budget):
+        table.add_row(*row)
+    table.add_section()
+    table.add_row("methods", ", ".join(cell.methods), "")
+    return table
+
+
+def _carry_out(
+    chosen: Reproduction, missing: Sequence[Run], shelf: Shelf, bench: Bench, console: Console
+) -> list[tuple[Run, str]]:
+    failures: list[tuple[Run, str]] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+        whole = bar.add_task("runs", total=len(missing))
+        for run in missing:
+            line = bar.add_task(str(run), total=None)
+
+            def tell(phase: str, step: int, steps: int, line: object = line, run: Run = run) -> None:
+                bar.update(line, description=f"{run}: {phase}", completed=step, total=steps)  # pyright: ignore[reportArgumentType]
+
+            try:
+                carry_out(chosen, run, shelf, bench, tell)
+            except (AuxilearnError, RuntimeError) as error:  # out of memory is torch's RuntimeError
+                failures.append((run, f"{error}".splitlines()[0]))
+            bar.remove_task(line)
+            bar.advance(whole)
+    return failures
+
+
+def _show(chosen: Reproduction, cell: PaperCell, runs: Sequence[Run], shelf: Shelf, console: Console) -> None:
+    measured: dict[str, dict[int, dict[str, float]]] = {}
+    curves: dict[str, list[list[dict[str, str]]]] = {}
+    for run in runs:
+        found = shelf.metrics(chosen, run)
+        if found is not None:
+            measured.setdefault(run.method, {})[run.seed] = dict(found)
+            curve = read_curve(Place(shelf.place(chosen, run), run.seed).curve)
+            curves.setdefault(run.method, []).append(curve)
+    console.print(terminal_table(cell, measured))
+    if shelf.budget == "smoke":
+        console.print("A smoke run shows that everything works; its numbers are evidence about nothing.", style="dim")
+    if measured:
+        folder = shelf.place(chosen, runs[0]).parents[1]
+        _write(folder, cell, measured)
+        draw_curves(cell, curves, folder / "curves.png")
+        console.print(f"Tables and curves: {folder}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _write(folder: Path, cell: PaperCell, measured: Measured) -> None:
+    (folder / "table.md").write_text(f"{markdown_table(cell, measured)}\n", encoding="utf-8")
+    write_csv(folder / "runs.csv", cell, measured)
+
+
+def _cell(chosen: Reproduction, name: str) -> PaperCell:
+    return next(cell for cell in chosen.cells if cell.name == name)

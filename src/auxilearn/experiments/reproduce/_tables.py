@@ -1,0 +1,140 @@
+"""A cell as a table: what was measured here beside what others state."""
+
+import csv
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.table import Table as RichTable
+
+from auxilearn.experiments.reproduce._reproduction import Metric, PaperCell, Stated
+
+Measured = Mapping[str, Mapping[int, Mapping[str, float]]]
+"""By method and seed, the metrics."""
+
+
+class Grid(NamedTuple):
+    """A table of words.
+
+    Attributes:
+        headings: Of the columns.
+        rows: A word for each column.
+    """
+
+    headings: list[str]
+    rows: list[list[str]]
+
+
+def grid(cell: PaperCell, measured: Measured, *, absent: str = "", only: Sequence[str] | None = None) -> Grid:
+    """Lay a cell out: for each metric what was measured here, then what each source states.
+
+    Args:
+        cell: The cell.
+        measured: What was measured here.
+        absent: What stands where nothing was measured.
+        only: The methods with a row; None: all.
+
+    Returns:
+        The table; rows that only others have come last.
+    """
+    columns: list[tuple[Metric, int | None]] = []
+    for metric in cell.metrics:
+        columns.append((metric, None))
+        for number, source in enumerate(cell.literature):
+            if any(metric.name in row for row in source.rows.values()):
+                columns.append((metric, number))
+    headings = ["method"]
+    for metric, number in columns:
+        unit = f", {metric.unit}" if metric.unit else ""
+        headings.append(f"{metric.name}{unit}" if number is None else cell.literature[number].source)
+    rows: list[list[str]] = []
+    for method in [*(m for m in cell.methods if only is None or m in only), *_only_theirs(cell)]:
+        words = [method]
+        for metric, number in columns:
+            if number is not None:
+                words.append(_stated(cell.literature[number].rows.get(cell.same.get(method, method), {}), metric))
+            else:
+                words.append(_ours(measured.get(method, {}), metric) or (absent if method in cell.methods else ""))
+        rows.append(words)
+    return Grid(headings, rows)
+
+
+def terminal_table(cell: PaperCell, measured: Measured) -> RichTable:
+    """Lay a cell out for a terminal.
+
+    Args:
+        cell: The cell.
+        measured: What was measured here.
+
+    Returns:
+        A table for Rich.
+    """
+    words = grid(cell, measured)
+    seeds = max((len(by_seed) for by_seed in measured.values()), default=0)
+    title = f"{cell.name} ({seeds} seed{'' if seeds == 1 else 's'})"
+    table = RichTable(title=title, title_justify="left")
+    for number, heading in enumerate(words.headings):
+        table.add_column(heading, justify="right" if number else "left")
+    for row in words.rows:
+        table.add_row(*row, style="bold" if row[0] == cell.ours else "")
+    return table
+
+
+def markdown_table(cell: PaperCell, measured: Measured, *, absent: str = "", only: Sequence[str] | None = None) -> str:
+    """Write a cell in Markdown.
+
+    Args:
+        cell: The cell.
+        measured: What was measured here.
+        absent: What stands where nothing was measured.
+        only: The methods with a row; None: all.
+
+    Returns:
+        The table's lines.
+    """
+    words = grid(cell, measured, absent=absent, only=only)
+    rule = ["---", *("---:" for _ in words.headings[1:])]
+    lines = [words.headings, rule, *words.rows]
+    return "\n".join(f"| {' | '.join(word.replace('|', chr(92) + '|') for word in line)} |" for line in lines)
+
+
+def write_csv(file: Path, cell: PaperCell, measured: Measured) -> None:
+    """Write every run of a cell, one line each.
+
+    Args:
+        file: The file.
+        cell: The cell.
+        measured: What was measured here.
+    """
+    names = [metric.name for metric in cell.metrics]
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["method", "seed", *names])
+        for method, by_seed in measured.items():
+            for seed, values in by_seed.items():
+                writer.writerow([method, seed, *(values.get(name, "") for name in names)])
+
+
+def _only_theirs(cell: PaperCell) -> list[str]:
+    known = {cell.same.get(method, method) for method in cell.methods}
+    return list(dict.fromkeys(name for source in cell.literature for name in source.rows if name not in known))
+
+
+def _ours(by_seed: Mapping[int, Mapping[str, float]], metric: Metric) -> str:
+    values = [found[metric.name] for found in by_seed.values() if metric.name in found]
+    return _spoken(values, metric) if values else ""
+
+
+def _spoken(values: Sequence[float], metric: Metric) -> str:
+    mean = f"{statistics.fmean(values):.{metric.digits}f}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.{metric.digits}f}"
+
+
+def _stated(row: Mapping[str, Stated], metric: Metric) -> str:
+    if metric.name not in row:
+        return ""
+    stated = row[metric.name]
+    return f"{stated.mean:g}" if stated.error is None else f"{stated.mean:g} ± {stated.error:g}"

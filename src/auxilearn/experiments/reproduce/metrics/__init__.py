@@ -1,0 +1,1 @@
+"""Metrics of the reproductions, each against its standard definition."""
