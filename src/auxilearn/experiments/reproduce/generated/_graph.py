@@ -41,21 +41,19 @@ def graph_of(features: Tensor, *, neighbours: int = NEIGHBOURS) -> Graph:
         The graph.
     """
     size = len(features)
-    found = [
-        _nearest(features, rows, neighbours) for rows in torch.arange(size, device=features.device).split(_AT_ONCE)
-    ]
+    every = torch.arange(size, device=features.device)
+    found = [_nearest(features, rows, neighbours) for rows in torch.split(every, _AT_ONCE)]
     near, index = torch.cat([d for d, _ in found]), torch.cat([i for _, i in found])
     scale = near[:, -1].clamp_min(1e-6)  # each image has its own
     closeness = (-near.square() / (scale[:, None] * scale[index])).exp().flatten()
-    start, end = torch.arange(size, device=features.device).repeat_interleave(index.shape[1]), index.flatten()
+    start, end = every.repeat_interleave(index.shape[1]), index.flatten()
     both = torch.cat([start * size + end, end * size + start])
-    pairs, place = torch.unique(both, return_inverse=True)
+    pairs, place = cast("tuple[Tensor, Tensor]", torch.unique(both, return_inverse=True))
     weight = closeness.new_zeros(len(pairs)).scatter_reduce_(0, place, closeness.repeat(2), "amax")
     start, end = pairs // size, pairs % size
     root = weight.new_zeros(size).scatter_add_(0, start, weight).sqrt().clamp_min(1e-12)
-    matrix = torch.sparse_coo_tensor(
-        torch.stack([start, end]), weight / (root[start] * root[end]), (size, size), is_coalesced=True
-    )
+    ends, weight = torch.stack([start, end]), weight / (root[start] * root[end])
+    matrix = torch.sparse_coo_tensor(ends, weight, (size, size), is_coalesced=True, check_invariants=True)
     return Graph(matrix, len(pairs))
 
 

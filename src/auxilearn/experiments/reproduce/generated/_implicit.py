@@ -115,9 +115,9 @@ class Original(_Implicit):
         kept[task.held_out] = False
         super().__init__(task, kept.nonzero()[:, 0])
         settings = task.settings
-        self.combiner = self.linear = MonoLinearHyperNet(
-            main_task=0, input_dim=2, skip_connection=True, weight_normalization=False
-        ).to(task.device)
+        with torch.random.fork_rng(devices=[]):  # torch draws weights, which are then set to 1
+            linear = MonoLinearHyperNet(main_task=0, input_dim=2, skip_connection=True, weight_normalization=False)
+        self.combiner = self.linear = linear.to(task.device)
         self.outer = Stream(task, task.pixels, task.held_out, settings.outer_batch, stream=4)
         aux = [*self.generator.parameters(), *self.combiner.parameters()]
         sgd = torch.optim.SGD(aux, lr=settings.outer_lr, momentum=_OUTER_MOMENTUM, weight_decay=settings.outer_decay)
@@ -167,8 +167,8 @@ class Original(_Implicit):
         Returns:
             Of main and auxiliary loss.
         """
-        main, auxiliary = self.linear.linear.weight.detach().flatten().tolist()
-        return [1.0 + main, auxiliary]
+        main, auxiliary = self.linear.linear.weight.detach().flatten()
+        return [1.0 + float(main), float(auxiliary)]
 
     def moved(self) -> None:
         """Clamp the combiner."""
@@ -181,8 +181,8 @@ class Repaired(_Implicit):
 
     The cross entropy, as the other methods have it; a combiner that cannot turn the main loss up, which would only be a
     learning rate, and needs no clamping; an estimated, guarded and scaled Neumann series over all weights that the main
-    loss reaches; Adam, whose steps do not depend on the hypergradient's scale; and no label lost: the outer loss is that
-    of a second batch of training labels.
+    loss reaches; Adam, whose steps do not depend on the hypergradient's scale; and no label lost: the outer loss is
+    that of a second batch of training labels.
 
     Args:
         task: The task.

@@ -6,7 +6,6 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.optim.lr_scheduler import StepLR
 
 from auxilearn.experiments.reproduce._inner import steps_of
 from auxilearn.experiments.reproduce.generated._course import Course, Stream, steps_in
@@ -108,7 +107,6 @@ class Maxl(Course):
         self.epoch = steps_of(settings, len(self.rows)) // settings.epochs
         self.again = Stream(task, task.pixels, self.rows, settings.batch, stream=3)
         self.outer = torch.optim.SGD(self.generator.parameters(), lr=settings.maxl_lr, weight_decay=settings.maxl_decay)
-        self.halving = StepLR(self.outer, step_size=max(1, steps_in(task) // 4), gamma=0.5)
 
     def step(self) -> dict[str, float]:
         """See :meth:`Steps.step`.
@@ -123,11 +121,11 @@ class Maxl(Course):
         main, auxiliary = self.student(images)
         of_main, of_auxiliary = focal(main, classes).mean(), soft_focal_loss(auxiliary, labels).mean()
         found = self.descend(of_main + of_auxiliary, main=of_main, auxiliary=of_auxiliary)
-        if self.learned:
-            if (self.number + 1) % self.epoch == 0:
-                for _ in range(self.epoch):
-                    self._move()
-            self.halving.step()
+        if self.learned and (self.number + 1) % self.epoch == 0:
+            halved = self.number * 4 // steps_in(self.task)  # as the original code does: at each quarter of a run
+            self.outer.param_groups[0]["lr"] = self.task.settings.maxl_lr * 0.5**halved
+            for _ in range(self.epoch):
+                self._move()
         return found
 
     def _move(self) -> None:
@@ -155,7 +153,6 @@ class Maxl(Course):
             "generator": self.generator.state_dict(),
             "again": self.again.state_dict(),
             "outer": self.outer.state_dict(),
-            "halving": self.halving.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -164,4 +161,3 @@ class Maxl(Course):
         self.generator.load_state_dict(state["generator"])
         self.again.load_state_dict(state["again"])
         self.outer.load_state_dict(state["outer"])
-        self.halving.load_state_dict(state["halving"])

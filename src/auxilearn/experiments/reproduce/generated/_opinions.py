@@ -79,9 +79,8 @@ def opinions_of(task: GeneratedTask, everything: Student, outside: Sequence[Stud
     by_fold = [
         _one(task, blind, student, target * (fold != number)[:, None].float()) for number, student in enumerate(outside)
     ]
-    held = torch.stack([by_fold[number][row] for row, number in enumerate(fold.tolist())])
-    folds = torch.stack([found[n:] for found in by_fold])
-    return Opinions(_one(task, blind, everything, target)[n:], folds, held)
+    found = torch.stack(by_fold)  # (F, N + P, V, C)
+    return Opinions(_one(task, blind, everything, target)[n:], found[:, n:], found[fold, torch.arange(n)])
 
 
 def _one(task: GeneratedTask, blind: Sequence[Graph], student: Student, target: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Our way: opinions about the pool, a teacher that weighs them, a gate, and a student of what it writes."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -68,7 +68,7 @@ def train_ours(task: GeneratedTask, place: Place) -> Outcome:
 
 def _learned(task: GeneratedTask, known: Opinions, part: Place) -> dict[str, Any]:
     teacher = fitted_teacher(task, known)
-    fitted = teacher.weights.tolist()
+    fitted = cast("list[float]", teacher.weights.tolist())
     course = Refinement(task, known, teacher)
     go(course, steps_in(task), part, key=key_of(task, TEACHER), looks=task.settings.looks, validate=None)
     final: PooledLabels = course.learned.cpu()

@@ -65,7 +65,11 @@ def kept(task: GeneratedTask, place: Place, name: str, make: Callable[[Place], d
     state = done.load(key)
     if state is None:
         folder.mkdir(parents=True, exist_ok=True)
-        part = replace(place, folder=folder, progress=lambda _, step, steps: place.progress(name, step, steps))
+
+        def progress(phase: str, step: int, steps: int) -> None:
+            place.progress(name, step, steps)
+
+        part = replace(place, folder=folder, progress=progress)
         state = make(part)
         done.save(key, state)
     return state
