@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from auxilearn.data.miniature import write_cifar10, write_pet, write_svhn
+from auxilearn.data.miniature import write_cars, write_cifar10, write_cub, write_pet, write_svhn
 from auxilearn.data.published import ClassifiedImages, read_cifar10, read_pet, read_svhn
 from auxilearn.errors import InputError
 from image_folders import fingerprint
@@ -23,7 +23,7 @@ def test_a_seed_gives_the_same_files_and_another_gives_others(write: Write, tmp_
     assert contents(tmp_path / "a") == contents(tmp_path / "b") != contents(tmp_path / "c")
 
 
-@pytest.mark.parametrize("write", [write_cifar10, write_svhn, write_pet])
+@pytest.mark.parametrize("write", [write_cars, write_cifar10, write_cub, write_svhn, write_pet])
 def test_a_folder_with_something_in_it_is_refused_and_left_alone(write: Write, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
     before = fingerprint(tmp_path)

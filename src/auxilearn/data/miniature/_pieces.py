@@ -84,6 +84,14 @@ class Regions:
         image = functional.interpolate(piece, (height, width), mode="bilinear", antialias=True)[0]
         return (image * (1 + _BRIGHTNESS * (2 * light - 1))).round().clamp(0, 255).to(torch.uint8)
 
+    def thumbnails(self) -> Tensor:
+        """Shrink every region.
+
+        Returns:
+            Shape (count, 3, 4, 4).
+        """
+        return torch.stack([functional.adaptive_avg_pool2d(region, 4) for region in self._regions])
+
     def draw(self, classes: Tensor, height: int, width: int) -> Tensor:
         """Cut an image for each entry.
 

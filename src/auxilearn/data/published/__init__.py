@@ -8,12 +8,16 @@ reader                     what it opens
 :func:`read_cifar100`      ``cifar-100-python``: pickles
 :func:`read_svhn`          ``train_32x32.mat``, ``test_32x32.mat``
 :func:`read_pet`           ``oxford-iiit-pet``: photographs, lists
+:func:`read_cars`          ``stanford_cars``: photographs, MATLAB files
+:func:`read_cub`           ``CUB_200_2011``: photographs, lists, attributes
 =========================  ============================================================
 
 :func:`draw_few` draws which training rows are labelled, and :func:`kept_split` keeps the draw.
 """
 
+from auxilearn.data.published._cars import CARS_FILES, read_cars
 from auxilearn.data.published._cifar import CIFAR10_FILES, CIFAR100_FILES, read_cifar10, read_cifar100
+from auxilearn.data.published._cub import CUB_FILES, read_cub
 from auxilearn.data.published._few_labels import draw_few, labelled_rows
 from auxilearn.data.published._files import PublishedFile, require_files, verify_files
 from auxilearn.data.published._kinds import ClassifiedImages, DenseImages, PointClouds
@@ -28,8 +32,10 @@ from auxilearn.data.published._splits import kept_split
 from auxilearn.data.published._svhn import SVHN_FILES, read_svhn
 
 __all__ = [
+    "CARS_FILES",
     "CIFAR10_FILES",
     "CIFAR100_FILES",
+    "CUB_FILES",
     "PET_FILES",
     "SHAPENET_CATEGORIES",
     "SHAPENET_FILES",
@@ -41,8 +47,10 @@ __all__ = [
     "draw_few",
     "kept_split",
     "labelled_rows",
+    "read_cars",
     "read_cifar10",
     "read_cifar100",
+    "read_cub",
     "read_pet",
     "read_shapenet",
     "read_svhn",
