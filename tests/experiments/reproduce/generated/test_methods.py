@@ -265,9 +265,21 @@ def test_a_loss_that_is_not_finite_is_refused_and_changes_nothing() -> None:
 
 
 def test_a_run_of_other_settings_is_not_gone_on_from(tmp_path: Path) -> None:
-    METHODS["self-training"](task(), _place(tmp_path))
+    def stop(phase: str, step: int, steps: int) -> None:
+        if phase == "train" and step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        METHODS["self-training"](task(), _place(tmp_path, progress=stop))
     with pytest.raises(InputError, match="other settings"):
         METHODS["self-training"](task(lr=1e-2), _place(tmp_path))
+    METHODS["self-training"](task(), _place(tmp_path))
+    # What the first part kept is gone, its curve is there.
+    assert sorted(file.name for file in (tmp_path / "run").rglob("*") if file.is_file()) == [
+        "checkpoint.pt",
+        "curve.csv",
+        "curve.csv",
+    ]
 
 
 def test_features_are_what_the_main_head_reads() -> None:

@@ -12,7 +12,14 @@ from auxilearn.experiments.reproduce._reproduction import Outcome
 from auxilearn.experiments.reproduce.generated._course import steps_in
 from auxilearn.experiments.reproduce.generated._networks import Student
 from auxilearn.experiments.reproduce.generated._opinions import FOLDS, VIEWS, Opinions, folds_of, opinions_of
-from auxilearn.experiments.reproduce.generated._parts import kept, kept_student, key_of, looked_at, trained
+from auxilearn.experiments.reproduce.generated._parts import (
+    forget_parts,
+    kept,
+    kept_student,
+    key_of,
+    looked_at,
+    trained,
+)
 from auxilearn.experiments.reproduce.generated._plain import MainOnly, WithPool
 from auxilearn.experiments.reproduce.generated._task import GeneratedTask
 from auxilearn.experiments.reproduce.generated._teacher import Refinement, fitted_teacher
@@ -34,6 +41,7 @@ def train_ours(task: GeneratedTask, place: Place) -> Outcome:
     """
     plain = kept_student(task, place, MAIN_ONLY, lambda: MainOnly(task), validate=task.validate)
     if not len(task.pool):
+        forget_parts(place)
         return Outcome(plain, {"chosen": MAIN_ONLY, "note": "The pool is empty: there is nothing to label."})
     fold = folds_of(task.classes)
     outside = [
@@ -60,10 +68,9 @@ def train_ours(task: GeneratedTask, place: Place) -> Outcome:
         "held-back loss": verdict.loss,
         "held-back accuracy, %": right,
     }
-    if not better:
-        return Outcome(plain, details)
-    student = trained(WithPool(task, found["labels"]), place, "ours", validate=task.validate)
-    return Outcome(student, details)
+    chosen = trained(WithPool(task, found["labels"]), place, "ours", validate=task.validate) if better else plain
+    forget_parts(place)
+    return Outcome(chosen, details)
 
 
 def _learned(task: GeneratedTask, known: Opinions, part: Place) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Methods of several parts: each part is done once, and its outcome kept."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from auxilearn.experiments.reproduce.generated._task import GeneratedTask
 from auxilearn.training._checkpoint import Checkpoint
 
 _AT_ONCE = 256
+_DONE = "done"
 
 
 def key_of(task: GeneratedTask, name: str) -> str:
@@ -61,7 +63,7 @@ def kept(task: GeneratedTask, place: Place, name: str, make: Callable[[Place], d
         The outcome, on the CPU if it was read.
     """
     folder = place.folder / name
-    done, key = Checkpoint(folder / "done"), key_of(task, name)
+    done, key = Checkpoint(folder / _DONE), key_of(task, name)
     state = done.load(key)
     if state is None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,6 +75,18 @@ def kept(task: GeneratedTask, place: Place, name: str, make: Callable[[Place], d
         state = make(part)
         done.save(key, state)
     return state
+
+
+def forget_parts(place: Place) -> None:
+    """Delete what the parts of a finished run kept, but for their curves: nobody goes on from it.
+
+    Args:
+        place: The run's.
+    """
+    for part in place.folder.iterdir():
+        if part.is_dir():
+            shutil.rmtree(part / _DONE, ignore_errors=True)
+            (part / "checkpoint.pt").unlink(missing_ok=True)
 
 
 def kept_student(
