@@ -1,5 +1,6 @@
 """Tables hold what was measured here and what others state, and never mix the two."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -22,6 +23,16 @@ def test_rows_are_ours_then_theirs_alone() -> None:
     assert rows["equal"] == ["needs the data", "", "needs the data"]
     assert rows["Magic"] == ["", "99", ""]
     assert "STL" not in rows
+
+
+def test_delta_is_the_mean_change_against_each_task_alone() -> None:
+    cell = replace(CELL, single={"accuracy": "main only", "error": "equal"})
+    assert "Δ, %" not in grid(cell, MEASURED).headings  # `equal` was not measured
+    measured = {**MEASURED, "equal": {0: {"accuracy": 1.0, "error": 20.0}}}
+    words = grid(cell, measured)
+    assert words.headings[-1] == "Δ, %"
+    # Accuracy 70 against 62, error 30 against 20: (8 / 62 - 10 / 20) / 2.
+    assert {row[0]: row[-1] for row in words.rows}["ours"] == f"{100 * (8 / 62 - 0.5) / 2:.1f}"
 
 
 def test_the_same_words_stand_in_markdown_on_the_terminal_and_one_line_a_run_in_csv(tmp_path: Path) -> None:

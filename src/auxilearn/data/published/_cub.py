@@ -95,6 +95,32 @@ def read_cub(
     return ClassifiedImages(pixels, classes[wanted], names, present, certainty, traits)
 
 
+def cub_classes(folder: Path, part: Literal["train", "test"]) -> Tensor:
+    """Read the species of every image, without opening any, to choose the rows of :func:`read_cub`.
+
+    Args:
+        folder: The folder that holds ``CUB_200_2011``.
+        part: Which part of the published split.
+
+    Returns:
+        Shape (N,), from 0.
+
+    Raises:
+        InputError: If a file is missing or broken.
+
+    Example:
+        >>> import tempfile
+        >>> from auxilearn.data.miniature import write_cub
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_cub(folder, classes=3)
+        >>> cub_classes(folder, "test")
+        tensor([0, 1, 2])
+    """
+    one_of("part", part, ("train", "test"))
+    require_files(folder, CUB_FILES, data="CUB-200-2011")
+    return _index(folder / _BASE, part)[2]
+
+
 def _index(base: Path, part: str) -> tuple[Tensor, list[Path], Tensor, tuple[str, ...]]:
     # The number, the file and the class of each image of the part, and the name of each class.
     flag = "1" if part == "train" else "0"

@@ -1,7 +1,7 @@
 """What a reproduction is: tables of the paper, the data and hyperparameters behind each, and methods to fill it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, final
 
@@ -109,10 +109,12 @@ class PaperCell:
         task: Makes the task of a set-up; a seed gives all methods the same split, initial weights and batches.
         measure: From the task and a trained model, every metric on the test set, by name.
         methods: Name to a function of the task and a place to work in, from the plain run to ours.
-        plain: The method without auxiliary losses, to which Δ refers.
+        plain: The method without auxiliary losses.
         ours: The method that is compared with the others.
         literature: What others found, the paper first.
         same: From our methods' names to those in the literature, where they differ.
+        single: For each metric of Δ, see :func:`~auxilearn.experiments.reproduce.metrics.delta`, the method that trains
+            its task alone; empty where there is no Δ.
     """
 
     name: str
@@ -125,6 +127,7 @@ class PaperCell:
     ours: str
     literature: tuple[Literature, ...]
     same: Mapping[str, str]
+    single: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @final

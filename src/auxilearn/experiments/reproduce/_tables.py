@@ -9,6 +9,7 @@ from typing import NamedTuple
 from rich.table import Table as RichTable
 
 from auxilearn.experiments.reproduce._reproduction import Metric, PaperCell, Stated
+from auxilearn.experiments.reproduce.metrics import delta
 
 Measured = Mapping[str, Mapping[int, Mapping[str, float]]]
 """By method and seed, the metrics."""
@@ -44,10 +45,13 @@ def grid(cell: PaperCell, measured: Measured, *, absent: str = "", only: Sequenc
         for number, source in enumerate(cell.literature):
             if any(metric.name in row for row in source.rows.values()):
                 columns.append((metric, number))
+    single = _single(cell, measured)
     headings = ["method"]
     for metric, number in columns:
         unit = f", {metric.unit}" if metric.unit else ""
         headings.append(f"{metric.name}{unit}" if number is None else cell.literature[number].source)
+    if single:
+        headings.append("Δ, %")
     rows: list[list[str]] = []
     for method in [*(m for m in cell.methods if only is None or m in only), *_only_theirs(cell)]:
         words = [method]
@@ -56,6 +60,8 @@ def grid(cell: PaperCell, measured: Measured, *, absent: str = "", only: Sequenc
                 words.append(_stated(cell.literature[number].rows.get(cell.same.get(method, method), {}), metric))
             else:
                 words.append(_ours(measured.get(method, {}), metric) or (absent if method in cell.methods else ""))
+        if single:
+            words.append(_delta(cell, measured.get(method, {}), single))
         rows.append(words)
     return Grid(headings, rows)
 
@@ -119,6 +125,23 @@ def write_csv(file: Path, cell: PaperCell, measured: Measured) -> None:
 def _only_theirs(cell: PaperCell) -> list[str]:
     known = {cell.same.get(method, method) for method in cell.methods}
     return list(dict.fromkeys(name for source in cell.literature for name in source.rows if name not in known))
+
+
+def _single(cell: PaperCell, measured: Measured) -> dict[str, float]:
+    # Each metric of Δ where its task is trained alone, a mean over seeds; nothing while one is missing.
+    found: dict[str, float] = {}
+    for metric, method in cell.single.items():
+        values = [values[metric] for values in measured.get(method, {}).values() if metric in values]
+        if not values:
+            return {}
+        found[metric] = statistics.fmean(values)
+    return found
+
+
+def _delta(cell: PaperCell, by_seed: Mapping[int, Mapping[str, float]], single: Mapping[str, float]) -> str:
+    metrics = [metric for metric in cell.metrics if metric.name in single]
+    values = [delta(values, single, metrics) for values in by_seed.values()]
+    return _spoken(values, Metric("Δ", digits=1)) if values else ""
 
 
 def _ours(by_seed: Mapping[int, Mapping[str, float]], metric: Metric) -> str:

@@ -10,7 +10,7 @@ from auxilearn.experiments.reproduce._place import Place
 from auxilearn.experiments.reproduce._recipe import Budget
 from auxilearn.experiments.reproduce._reproduction import Setup
 from auxilearn.experiments.reproduce.combined._learned import LearnedCombiner, rescaled
-from auxilearn.experiments.reproduce.combined._methods import RULES, combined_methods
+from auxilearn.experiments.reproduce.combined._methods import RULES, Alone, combined_methods
 from auxilearn.experiments.reproduce.combined._task import CombinedTask
 from auxilearn.training._sampler import Sampler
 from tiny_reproduction import accuracy, losses, pixel_task, task
@@ -41,6 +41,14 @@ def test_the_protocol_is_whole() -> None:
     assert len(RULES) == 17
     assert {"tuned scale", "random search", "ForkMerge", "MGDA", "AuxiLearn, ConvNet", "ours, bent"} <= METHODS.keys()
     assert not any("ConvNet" in name for name in combined_methods())
+
+
+def test_one_task_alone_learns_that_task(tmp_path: Path) -> None:
+    found = tiny(tmp_path)
+    model = Alone("odd")(found, Place(tmp_path, 0)).model
+    before, after = (losses(m, found.problem.data).mean(0) for m in (found.problem.new_model(), model))
+    assert after[1] < before[1] / 2
+    assert accuracy(model, *found.test) < 40
 
 
 class Stop:

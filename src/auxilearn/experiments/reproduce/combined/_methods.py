@@ -140,6 +140,32 @@ def trained(task: CombinedTask, method: Weighting | Learned, place: Place) -> tu
     return trainer.fit(), watch.best
 
 
+@final
+@dataclass(frozen=True)
+class Alone:
+    """Train on one auxiliary loss alone, for Δ; the last weights are kept, for the validation metric is another task's.
+
+    Attributes:
+        loss: The loss's name.
+    """
+
+    loss: str
+
+    def __call__(self, task: CombinedTask, place: Place) -> Outcome:
+        """Train.
+
+        Args:
+            task: The task.
+            place: Where to work.
+
+        Returns:
+            The network.
+        """
+        weights = torch.tensor([float(name == self.loss) for name in task.problem.names or ()])
+        fit, _ = trained(replace(task, validate=None), Constant(weights), place)
+        return Outcome(fit.model, {})
+
+
 def _tuned_scale(task: CombinedTask, place: Place) -> Outcome:
     count = len(task.problem.names or ())
     grid = torch.tensor(SCALES)[:, None].expand(-1, count).clone()

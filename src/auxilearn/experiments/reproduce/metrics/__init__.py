@@ -1,1 +1,8 @@
-"""Metrics of the reproductions, each against its standard definition."""
+"""Metrics of whole test sets: batches only add up, so that their size changes nothing."""
+
+from auxilearn.experiments.reproduce.metrics._delta import delta
+from auxilearn.experiments.reproduce.metrics._depth import DepthErrors
+from auxilearn.experiments.reproduce.metrics._normals import NormalErrors
+from auxilearn.experiments.reproduce.metrics._segmentation import Segmentation
+
+__all__ = ["DepthErrors", "NormalErrors", "Segmentation", "delta"]
