@@ -65,9 +65,8 @@ def dense(classes: int, side: tuple[int, int], *, normals: bool) -> Callable[[Se
     """Build tasks of images with a truth for each pixel."""
 
     def make(setup: Setup, settings: Any, cell: PaperCell) -> Any:
-        from auxilearn.experiments.reproduce.combined._dense_task import dense_task
-
         from auxilearn.data.published import DenseImages
+        from auxilearn.experiments.reproduce.combined._dense_task import dense_task
 
         count = 2 * settings.batch + settings.outer_batch
         shape = tuple(length // settings.shrink for length in side)
@@ -89,7 +88,6 @@ def attributes(setup: Setup, settings: Any, cell: PaperCell) -> Any:
     from functools import partial
 
     from auxilearn.experiments.reproduce._augment import CropFlip, FreshViews
-
     from auxilearn.experiments.reproduce.combined import _cub
     from auxilearn.experiments.reproduce.combined._task import CombinedTask
     from auxilearn.training import Problem
@@ -125,7 +123,6 @@ def few(classes: int, crop: Callable[[Any], Any] | None = None) -> Callable[[Set
 
     def make(setup: Setup, settings: Any, cell: PaperCell) -> Any:
         from auxilearn.experiments.reproduce._augment import CropFlip
-
         from auxilearn.experiments.reproduce.generated import _few
         from auxilearn.experiments.reproduce.generated._task import GeneratedTask
 
