@@ -64,9 +64,8 @@ def dense(classes: int, side: tuple[int, int], *, normals: bool) -> Callable[[Se
     """Build tasks of images with a truth for each pixel."""
 
     def make(setup: Setup, settings: Any, cell: PaperCell) -> Any:
-        from auxilearn.experiments.reproduce.combined._dense_task import dense_task
-
         from auxilearn.data.published import DenseImages
+        from auxilearn.experiments.reproduce.combined._dense_task import dense_task
 
         count = 2 * settings.batch + settings.outer_batch
         shape = tuple(length // settings.shrink for length in side)

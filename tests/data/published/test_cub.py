@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from auxilearn.data.miniature import write_cub
-from auxilearn.data.published import read_cub
+from auxilearn.data.published import cub_classes, read_cub
 from auxilearn.errors import InputError
 from image_folders import fingerprint
 
@@ -36,6 +36,7 @@ def test_it_is_what_the_lists_and_pillow_say(part: str, flag: str, cub: Path) ->
     numbers = [number for number, is_train in table(base / "train_test_split.txt").items() if is_train == flag]
     labels, files = table(base / "image_class_labels.txt"), table(base / "images.txt")
     assert found.classes.tolist() == [int(labels[number]) - 1 for number in numbers]
+    assert torch.equal(cub_classes(cub, part), found.classes)  # type: ignore[arg-type]
     for row in (0, 1, len(numbers) - 1):
         with Image.open(base / "images" / files[numbers[row]]) as picture:
             by_hand = np.asarray(picture.convert("RGB").resize((40, 40), Image.Resampling.BILINEAR))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from auxilearn.experiments.reproduce._recipe import Inner, Published
+from auxilearn.experiments.reproduce.generated._networks import Student
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class GeneratedTask:
     pool: Tensor
     held_out: Tensor
     augment: Augment
-    student: Callable[[int], nn.Module]
+    student: Callable[[int], Student]
     teacher: Callable[[int], nn.Module]
     settings: GeneratedSettings
     seed: int

@@ -1,0 +1,36 @@
+"""What an experiment with few labelled images has to settle besides the methods."""
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+from auxilearn._checks import count, one_of, positive
+from auxilearn.experiments.reproduce.generated._task import GeneratedSettings
+
+Architecture = Literal["VGG-16", "ResNet-18", "four convolutions", "four small convolutions"]
+
+
+@final
+@dataclass(frozen=True)
+class FewSettings(GeneratedSettings):
+    """The hyperparameters of an experiment with few labelled images.
+
+    Attributes:
+        labelled: At least 1: labelled images of each class; below 1: the share of the training images.
+        validation: The share of the training images that chooses the best weights; 0 keeps the last weights.
+        size: The side to which photographs are resized.
+        side: The side of the crops.
+        network: The student's, and with one head the label generator's.
+    """
+
+    labelled: float
+    validation: float
+    size: int
+    side: int
+    network: Architecture
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive("labelled", self.labelled)
+        count("side", self.side, 1)
+        count("size", self.size, self.side)
+        one_of("network", self.network, ("VGG-16", "ResNet-18", "four convolutions", "four small convolutions"))
