@@ -64,7 +64,7 @@ def task(setup: Setup) -> CombinedTask:
             (x[train], y[train]),
             names=("class", "odd", "ink"),
         ),
-        settings=RECIPE.of(setup.budget),
+        settings=setup.of(RECIPE),
         epoch=80,
         seed=setup.seed,
         held_out=torch.arange(16),

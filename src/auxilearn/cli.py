@@ -210,6 +210,10 @@ def reproduce_(
     pretrained: Annotated[
         Path | None, typer.Option(help="Weights of the backbone, as torchvision saves them. By default random ones.")
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Another hyperparameter, `name=value`; may be repeated."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of splits, checkpoints, curves and tables.")] = Path("reproduced"),
     trust: Trust = False,
     verify: Annotated[bool, typer.Option("--verify", help="Compare the files' checksums, and stop.")] = False,
@@ -233,8 +237,8 @@ def reproduce_(
         finished = commands.reproduce(
             commands.Wanted(name, method or (), cell or (), chosen),
             Console(),
-            shelf=Shelf(out, budget.value, trust),
-            bench=Bench(data, commands.device_named(device), pretrained),
+            shelf=Shelf(out, budget.value, trust, commands.changes_of(set_ or ()), pretrained),
+            bench=Bench(data, commands.device_named(device)),
             dry_run=dry_run,
         )
     _exit_if_not(finished)

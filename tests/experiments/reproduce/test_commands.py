@@ -45,6 +45,17 @@ def test_a_dry_run_needs_no_data_and_shows_every_source(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_changed_hyperparameters_are_shown_and_kept_apart(tmp_path: Path) -> None:
+    words = ("tiny", "--budget", "smoke", "--out", tmp_path / "out", "--set", "epochs=3", "--set", "batch=40")
+    assert "changed by --set" in invoke(*words, "--dry-run").output
+    found = invoke(*words, "--data", data(tmp_path / "data"), "--method", "main only")
+    assert found.exit_code == 0, found.output
+    assert (tmp_path / "out" / "tiny" / "smoke, batch=40, epochs=3" / "digits, tiny" / "runs.csv").exists()
+    wrong = invoke("tiny", "--dry-run", "--set", "epochs")
+    assert wrong.exit_code == 2
+    assert "A change must be `name=value`" in wrong.output
+
+
 def test_what_is_missing_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for words, message in [

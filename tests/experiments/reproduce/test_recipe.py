@@ -45,6 +45,23 @@ def test_a_recipe_that_lacks_something_is_refused(changed: dict[str, Any], messa
         recipe(Inner, **lines)
 
 
+def test_a_change_has_the_kind_of_what_it_changes() -> None:
+    found = recipe(Inner, **LINES)
+    changed = found.of("paper", {"epochs": "3", "lr": "1", "optimizer": "adam"})
+    assert (changed.epochs, changed.lr, changed.optimizer) == (3, 1.0, "adam")
+    assert isinstance(changed.lr, float)
+    assert found.paper.epochs == 200
+    assert found.rows("paper", {"epochs": "3"})[0] == ("epochs", "3", "changed by --set")
+    for wrong, message in [
+        ({"epoch": "3"}, r"There is no `epoch`\. There are: epochs, batch"),
+        ({"epochs": "3.5"}, "`epochs` must be a `int`, as 200 is"),
+        ({"epochs": "many"}, "It was set to 'many'"),
+        ({"optimizer": "lion"}, "`optimizer` must be"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            found.of("paper", wrong)
+
+
 def test_the_inner_training_is_what_the_recipe_says() -> None:
     inner = recipe(Inner, **LINES).paper
     assert steps_of(inner, 81) == 200 * 10

@@ -16,7 +16,7 @@ from auxilearn.errors import AuxilearnError, InputError
 from auxilearn.experiments.reproduce._jobs import Bench, Run, Shelf, carry_out, runs_of
 from auxilearn.experiments.reproduce._pictures import draw_curves, read_curve
 from auxilearn.experiments.reproduce._place import Place
-from auxilearn.experiments.reproduce._recipe import Budget
+from auxilearn.experiments.reproduce._recipe import NONE, Budget, Changes
 from auxilearn.experiments.reproduce._registry import miniature, reproduction
 from auxilearn.experiments.reproduce._reproduction import PaperCell, Reproduction
 from auxilearn.experiments.reproduce._tables import Measured, markdown_table, terminal_table, write_csv
@@ -54,7 +54,14 @@ def reproduce(wanted: Wanted, console: Console, *, shelf: Shelf, bench: Bench, d
         Whether every run finished.
     """
     chosen = reproduction(wanted.name)
-    runs = runs_of(chosen, cells=wanted.cells, methods=wanted.methods, seeds=wanted.seeds, budget=shelf.budget)
+    runs = runs_of(
+        chosen,
+        cells=wanted.cells,
+        methods=wanted.methods,
+        seeds=wanted.seeds,
+        budget=shelf.budget,
+        changes=shelf.changes,
+    )
     if not dry_run:
         bench.folder(chosen)  # what is missing is said before anything else
     missing = [run for run in runs if shelf.metrics(chosen, run) is None]
@@ -67,7 +74,7 @@ def reproduce(wanted: Wanted, console: Console, *, shelf: Shelf, bench: Bench, d
     )
     if dry_run:
         for cell in dict.fromkeys(run.cell.name for run in runs):
-            console.print(settings_table(_cell(chosen, cell), shelf.budget))
+            console.print(settings_table(_cell(chosen, cell), shelf.budget, shelf.changes))
         return True
     failures = _carry_out(chosen, missing, shelf, bench, console)
     for name in dict.fromkeys(run.cell.name for run in runs):
@@ -113,6 +120,25 @@ def make_miniature(name: str, folder: Path, console: Console, *, seed: int = 0) 
     console.print(f"Try: {hint}", markup=False, highlight=False, soft_wrap=True)
 
 
+def changes_of(words: Sequence[str]) -> dict[str, str]:
+    """Read changes of hyperparameters.
+
+    Args:
+        words: ``name=value`` each.
+
+    Returns:
+        Values by name.
+
+    Raises:
+        InputError: If a word has no ``=``.
+    """
+    for word in words:
+        if "=" not in word:
+            rule, cure = "A change must be `name=value`.", "E.g. --set network=deeplab; --dry-run lists the names."
+            raise InputError(explain(rule, f"It is `{word}`.", cure))
+    return {name.strip(): value.strip() for name, _, value in (word.partition("=") for word in words)}
+
+
 def device_named(name: str) -> torch.device:
     """Choose the device.
 
@@ -137,12 +163,13 @@ def device_named(name: str) -> torch.device:
     return device
 
 
-def settings_table(cell: PaperCell, budget: Budget) -> RichTable:
+def settings_table(cell: PaperCell, budget: Budget, changes: Changes = NONE) -> RichTable:
     """Lay out every hyperparameter of a cell.
 
     Args:
         cell: The cell.
         budget: Whose values.
+        changes: Hyperparameters that differ from the recipe.
 
     Returns:
         A table for Rich: name, value, source.
@@ -150,7 +177,7 @@ def settings_table(cell: PaperCell, budget: Budget) -> RichTable:
     table = RichTable(title=cell.name, title_justify="left")
     for heading in ("hyperparameter", f"value ({budget})", "source of the paper budget's value"):
         table.add_column(heading, overflow="fold")
-    for row in cell.recipe.rows(budget):
+    for row in cell.recipe.rows(budget, changes):
         table.add_row(*row)
     table.add_section()
     table.add_row("methods", ", ".join(cell.methods), "")

@@ -5,7 +5,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 from urllib.parse import quote
@@ -18,7 +18,7 @@ from auxilearn.errors import InputError
 from auxilearn.experiments.harness._code import code_of
 from auxilearn.experiments.harness._plan import named_methods
 from auxilearn.experiments.reproduce._place import Place, Progress
-from auxilearn.experiments.reproduce._recipe import Budget
+from auxilearn.experiments.reproduce._recipe import NONE, Budget, Changes
 from auxilearn.experiments.reproduce._registry import REPRODUCTIONS
 from auxilearn.experiments.reproduce._reproduction import PaperCell, Reproduction, Setup
 
@@ -54,11 +54,15 @@ class Shelf:
         folder: Everything is below it.
         budget: Which hyperparameters.
         trust: Take results of older code too: the caller vouches that the change does not matter.
+        changes: Hyperparameters that differ from the recipe; they have a folder of their own.
+        pretrained: A file with weights of the backbone; so has each.
     """
 
     folder: Path
     budget: Budget
     trust: bool = False
+    changes: Changes = field(default_factory=dict[str, str])
+    pretrained: Path | None = None
 
     def of(self, reproduction: Reproduction) -> Path:
         """Say where everything of a reproduction is.
@@ -69,7 +73,10 @@ class Shelf:
         Returns:
             The folder.
         """
-        return self.folder / reproduction.name / self.budget
+        words = [self.budget, *(f"{name}={word}" for name, word in sorted(self.changes.items()))]
+        if self.pretrained is not None:
+            words.append(f"pretrained={self.pretrained.name}")
+        return self.folder / reproduction.name / _safe(", ".join(words))
 
     def place(self, reproduction: Reproduction, run: Run) -> Path:
         """Say where a run is, or would be.
@@ -94,7 +101,7 @@ class Shelf:
             Values by the metric's name; None if there are none that hold.
         """
         found = Place(self.place(reproduction, run), run.seed).read_result()
-        if found is None or not (self.trust or found.get("key") == _key(reproduction, run, self.budget)):
+        if found is None or not (self.trust or found.get("key") == _key(reproduction, run, self)):
             return None
         return found["metrics"]
 
@@ -107,12 +114,10 @@ class Bench:
     Attributes:
         data: The folder of the published data; None if nothing is to be run.
         device: Where networks live.
-        pretrained: See :class:`~auxilearn.experiments.reproduce._reproduction.Setup`.
     """
 
     data: Path | None
     device: torch.device
-    pretrained: Path | None = None
 
     def folder(self, reproduction: Reproduction) -> Path:
         """Return the folder of the data, with everything in it.
@@ -141,6 +146,7 @@ def runs_of(
     methods: Sequence[str],
     seeds: Sequence[int] | None,
     budget: Budget,
+    changes: Changes = NONE,
 ) -> list[Run]:
     """List the runs that were asked for, seed by seed, so that an early stop leaves whole pairs.
 
@@ -150,6 +156,7 @@ def runs_of(
         methods: Names of methods, or lists of them with commas; empty: all. A cell that lacks one does without.
         seeds: The seeds; None: as many as the recipe says.
         budget: Whose recipe.
+        changes: Hyperparameters that differ from it.
 
     Returns:
         The runs.
@@ -166,7 +173,7 @@ def runs_of(
         raise InputError(explain(rule, f"None has {cells[0]!r} in its name.", f"There are: {names}."))
     found: list[Run] = []
     for cell in chosen:
-        numbers = range(cell.recipe.of(budget).seeds) if seeds is None else seeds
+        numbers = range(cell.recipe.of(budget, changes).seeds) if seeds is None else seeds
         found += [Run(cell, m, seed) for seed in numbers for m in cell.methods if m in wanted]
     return found
 
@@ -188,7 +195,9 @@ def carry_out(reproduction: Reproduction, run: Run, shelf: Shelf, bench: Bench, 
     folder.mkdir(parents=True, exist_ok=True)
     place = Place(folder, run.seed, progress)
     splits = shelf.of(reproduction) / "splits" / _safe(run.cell.name)
-    setup = Setup(bench.folder(reproduction), shelf.budget, run.seed, bench.device, splits, bench.pretrained)
+    setup = Setup(
+        bench.folder(reproduction), shelf.budget, run.seed, bench.device, splits, shelf.pretrained, shelf.changes
+    )
     task = run.cell.task(setup)
     resumed = (folder / "checkpoint.pt").exists()
     start = time.perf_counter()
@@ -203,7 +212,7 @@ def carry_out(reproduction: Reproduction, run: Run, shelf: Shelf, bench: Bench, 
     place.keep_model(outcome.model)
     place.keep_result(
         {
-            "key": _key(reproduction, run, shelf.budget),
+            "key": _key(reproduction, run, shelf),
             "cell": run.cell.name,
             "method": run.method,
             "seed": run.seed,
@@ -212,7 +221,7 @@ def carry_out(reproduction: Reproduction, run: Run, shelf: Shelf, bench: Bench, 
             "resumed": resumed,
             "device": str(bench.device),
             "torch": torch.__version__,
-            "settings": {name: value for name, value, _ in run.cell.recipe.rows(shelf.budget)},
+            "settings": {name: value for name, value, _ in run.cell.recipe.rows(shelf.budget, shelf.changes)},
             "details": dict(outcome.details),
         }
     )
@@ -232,10 +241,11 @@ class _seeded:  # noqa: N801 - reads as a statement
         self._fork.__exit__(*found)
 
 
-def _key(reproduction: Reproduction, run: Run, budget: Budget) -> str:
+def _key(reproduction: Reproduction, run: Run, shelf: Shelf) -> str:
     module = REPRODUCTIONS.get(reproduction.name, "").partition(":")[0]
     code = code_of(module) if module else ""
-    settings = [reproduction.name, run.cell.name, run.method, run.seed, run.cell.recipe.rows(budget), torch.__version__]
+    settings = run.cell.recipe.rows(shelf.budget, shelf.changes)
+    settings = [reproduction.name, run.cell.name, run.method, run.seed, settings, torch.__version__]
     return hashlib.sha256(json.dumps([*settings, code]).encode()).hexdigest()[:16]
 
 

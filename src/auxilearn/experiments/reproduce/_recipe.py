@@ -1,13 +1,17 @@
 """Hyperparameters with their sources: one line each, for the paper's budget and for a smoke run."""
 
+import ast
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar, cast, final
 
 from auxilearn._checks import count, explain, one_of, positive
 from auxilearn.errors import InputError
 
 Budget = Literal["smoke", "paper"]
+Changes = Mapping[str, str]
+NONE: Changes = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -85,29 +89,59 @@ class Recipe(Generic[S]):
     smoke: S
     sources: Mapping[str, str]
 
-    def of(self, budget: Budget) -> S:
+    def of(self, budget: Budget, changes: Changes = NONE) -> S:
         """Return the values of a budget.
 
         Args:
             budget: Which.
+            changes: Other values, as words, by name.
 
         Returns:
             The settings.
+
+        Raises:
+            InputError: If a change names no hyperparameter, or its value does not fit.
         """
         one_of("budget", budget, ("smoke", "paper"))
-        return self.paper if budget == "paper" else self.smoke
+        chosen = self.paper if budget == "paper" else self.smoke
+        values = {name: _read(name, word, getattr(chosen, name, None)) for name, word in changes.items()}
+        unknown = [name for name in changes if name not in self.sources]
+        if unknown:
+            rule = "A change must be of a hyperparameter."
+            finding = f"There is no `{unknown[0]}`."
+            raise InputError(explain(rule, finding, f"There are: {', '.join(self.sources)}."))
+        return replace(cast("Any", chosen), **values) if values else chosen
 
-    def rows(self, budget: Budget) -> list[tuple[str, str, str]]:
+    def rows(self, budget: Budget, changes: Changes = NONE) -> list[tuple[str, str, str]]:
         """List every hyperparameter.
 
         Args:
             budget: Whose values.
+            changes: Other values, as words, by name.
 
         Returns:
             Name, value and source of each, in the order of the file.
         """
-        chosen = self.of(budget)
-        return [(name, str(getattr(chosen, name)), source) for name, source in self.sources.items()]
+        chosen = self.of(budget, changes)
+        return [
+            (name, str(getattr(chosen, name)), "changed by --set" if name in changes else source)
+            for name, source in self.sources.items()
+        ]
+
+
+def _read(name: str, word: str, now: object) -> object:
+    # Of the kind that the present value has; a word stays one.
+    if isinstance(now, str) or now is None:
+        return word
+    try:
+        value: object = ast.literal_eval(word)
+    except (ValueError, SyntaxError):
+        value = None
+    value = float(value) if isinstance(now, float) and type(value) is int else value
+    if type(value) is not type(now):
+        rule = f"`{name}` must be a `{type(now).__name__}`, as {now!r} is."
+        raise InputError(explain(rule, f"It was set to {word!r}.", "Write it as in Python."))
+    return value
 
 
 def recipe(kind: type[S], **lines: tuple[Any, Any, str]) -> Recipe[S]:

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, final
+from typing import Any, Literal, NamedTuple, TypeVar, final
 
 import torch
 from torch import nn
 
 from auxilearn.data.published import PublishedFile
 from auxilearn.experiments.reproduce._place import Place
-from auxilearn.experiments.reproduce._recipe import Budget, Recipe
+from auxilearn.experiments.reproduce._recipe import Budget, Changes, Recipe
+
+S = TypeVar("S")
 
 
 @final
@@ -73,6 +75,7 @@ class Setup:
         device: Where tensors and networks live.
         splits: The folder in which drawn splits are kept, and from which they are read again.
         pretrained: A file with weights of the backbone, as torchvision saves them; None starts at random.
+        changes: Hyperparameters that differ from the recipe, as words, by name.
     """
 
     data: Path
@@ -81,6 +84,18 @@ class Setup:
     device: torch.device
     splits: Path
     pretrained: Path | None = None
+    changes: Changes = field(default_factory=dict[str, str])
+
+    def of(self, recipe: Recipe[S]) -> S:
+        """Return the hyperparameters that hold here.
+
+        Args:
+            recipe: The recipe.
+
+        Returns:
+            The settings.
+        """
+        return recipe.of(self.budget, self.changes)
 
 
 @final

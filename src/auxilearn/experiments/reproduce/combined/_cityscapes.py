@@ -9,7 +9,7 @@ from auxilearn.experiments.reproduce._reproduction import Literature, Metric, Pa
 from auxilearn.experiments.reproduce.combined._cityscapes_recipe import CITYSCAPES_RECIPE
 from auxilearn.experiments.reproduce.combined._dense import shrunk
 from auxilearn.experiments.reproduce.combined._dense_task import dense_task, measure
-from auxilearn.experiments.reproduce.combined._methods import OURS, PLAIN, combined_methods
+from auxilearn.experiments.reproduce.combined._methods import OURS, PLAIN, dense_methods
 from auxilearn.experiments.reproduce.combined._task import CombinedTask
 
 _LATER = {"STL": 48.64, "Equal": 37.66, "AuxiLearn": 36.18, "AuxiNash": 52.52}
@@ -24,7 +24,7 @@ def cityscapes_task(setup: Setup) -> CombinedTask:
     Returns:
         The task.
     """
-    settings, complete = CITYSCAPES_RECIPE.of(setup.budget), setup.budget == "paper"
+    settings, complete = setup.of(CITYSCAPES_RECIPE), setup.budget == "paper"
     train, test = (_read(setup.data, part, settings.classes, settings.shrink, complete) for part in ("train", "test"))
     return dense_task(setup, settings, train, test, name="cityscapes")
 
@@ -61,7 +61,7 @@ CITYSCAPES = Reproduction(
             recipe=CITYSCAPES_RECIPE,
             task=cityscapes_task,
             measure=measure,
-            methods=combined_methods(pixels=True),
+            methods=dense_methods("depth"),
             plain=PLAIN,
             ours=OURS,
             literature=(
@@ -70,6 +70,12 @@ CITYSCAPES = Reproduction(
                 ),
             ),
             same={PLAIN: "STL", "equal": "Equal"},
+            single={
+                "mIoU": PLAIN,
+                "pixel accuracy": PLAIN,
+                "absolute error": "depth alone",
+                "relative error": "depth alone",
+            },
         ),
     ),
 )

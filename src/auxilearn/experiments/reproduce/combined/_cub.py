@@ -111,7 +111,7 @@ def attributes_task(setup: Setup, *, recipe: Recipe[CubSettings]) -> CombinedTas
         The task: losses 0 to A are the species and the attributes; all training images but those of the validation
         have attributes, the first rows have a species.
     """
-    settings = recipe.of(setup.budget)
+    settings = setup.of(recipe)
     train, test = _images(setup.data, settings.size, settings.images)
     parts = kept_split(
         setup.splits / f"seed-{setup.seed}.json",

@@ -91,6 +91,19 @@ def combined_methods(*, pixels: bool = False) -> dict[str, Method]:
     return found | {OURS: ByTrainer(Learned)}
 
 
+def dense_methods(*auxiliary: str) -> dict[str, Method]:
+    """List the methods where losses have pixels, with a run of each auxiliary task alone, for Δ.
+
+    Args:
+        auxiliary: The names of the auxiliary losses.
+
+    Returns:
+        Methods by name.
+    """
+    plain, *others = combined_methods(pixels=True).items()
+    return dict([plain, *((f"{name} alone", Alone(name)) for name in auxiliary), *others])
+
+
 @final
 @dataclass(frozen=True)
 class ByTrainer:

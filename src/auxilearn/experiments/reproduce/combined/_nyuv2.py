@@ -8,7 +8,7 @@ from auxilearn.data.published import NYUV2_FILES, DenseImages, read_nyuv2
 from auxilearn.experiments.reproduce._reproduction import Literature, Metric, PaperCell, Reproduction, Setup, Stated
 from auxilearn.experiments.reproduce.combined._dense import shrunk
 from auxilearn.experiments.reproduce.combined._dense_task import dense_task, measure
-from auxilearn.experiments.reproduce.combined._methods import OURS, PLAIN, combined_methods
+from auxilearn.experiments.reproduce.combined._methods import OURS, PLAIN, dense_methods
 from auxilearn.experiments.reproduce.combined._nyuv2_recipe import NYUV2_RECIPE
 from auxilearn.experiments.reproduce.combined._task import CombinedTask
 
@@ -38,7 +38,7 @@ def nyuv2_task(setup: Setup) -> CombinedTask:
     Returns:
         The task.
     """
-    settings, complete = NYUV2_RECIPE.of(setup.budget), setup.budget == "paper"
+    settings, complete = setup.of(NYUV2_RECIPE), setup.budget == "paper"
     train, test = (_read(setup.data, part, settings.shrink, complete) for part in ("train", "test"))
     return dense_task(setup, settings, train, test, name="nyuv2")
 
@@ -82,7 +82,7 @@ NYUV2 = Reproduction(
             recipe=NYUV2_RECIPE,
             task=nyuv2_task,
             measure=measure,
-            methods=combined_methods(pixels=True),
+            methods=dense_methods("depth", "normals"),
             plain=PLAIN,
             ours=OURS,
             literature=(
@@ -98,6 +98,17 @@ NYUV2 = Reproduction(
                 ),
             ),
             same={PLAIN: "STL", "equal": "Equal", "uncertainty": "Uncertainty"},
+            single={
+                "mIoU": PLAIN,
+                "pixel accuracy": PLAIN,
+                "absolute error": "depth alone",
+                "relative error": "depth alone",
+                "mean angle": "normals alone",
+                "median angle": "normals alone",
+                "within 11.25°": "normals alone",
+                "within 22.5°": "normals alone",
+                "within 30°": "normals alone",
+            },
         ),
     ),
 )

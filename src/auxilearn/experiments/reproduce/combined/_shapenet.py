@@ -88,7 +88,7 @@ def shapenet_task(setup: Setup) -> CombinedTask:
     Returns:
         The task.
     """
-    settings = SHAPENET_RECIPE.of(setup.budget)
+    settings = setup.of(SHAPENET_RECIPE)
     split = _split(setup, settings)
     train, validation, test = (_read(setup.data, part, settings.points) for part in ("train", "validation", "test"))
     labelled, pool = train[split["labelled"]], train[split["pool"]]

@@ -58,7 +58,7 @@ def few_cell(
         name=name,
         metrics=(Metric("top-1"), Metric("top-3")),
         recipe=recipe,
-        task=lambda setup: few_task(setup, recipe.of(setup.budget), read, augment(recipe.of(setup.budget))),
+        task=lambda setup: few_task(setup, setup.of(recipe), read, augment(setup.of(recipe))),
         measure=measured,
         methods=generated_methods(),
         plain=PLAIN,
