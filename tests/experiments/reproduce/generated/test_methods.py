@@ -233,6 +233,7 @@ def test_without_a_pool_the_pools_methods_are_main_only(tmp_path: Path) -> None:
     for name in ("self-training", OURS):
         outcome = METHODS[name](found, _place(tmp_path, name))
         assert "pool is empty" in outcome.details["note"]
+        assert (tmp_path / name / "curve.csv").read_text() == (tmp_path / "plain" / "curve.csv").read_text()
         _alike(plain.model.state_dict(), outcome.model.state_dict())
 
 

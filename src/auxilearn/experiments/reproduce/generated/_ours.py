@@ -12,6 +12,7 @@ from auxilearn.experiments.reproduce.generated._course import steps_in
 from auxilearn.experiments.reproduce.generated._networks import Student
 from auxilearn.experiments.reproduce.generated._opinions import FOLDS, VIEWS, Opinions, folds_of, opinions_of
 from auxilearn.experiments.reproduce.generated._parts import (
+    adopt_curve,
     forget_parts,
     kept,
     kept_student,
@@ -42,6 +43,7 @@ def train_ours(task: GeneratedTask, place: Place) -> Outcome:
     """
     plain = kept_student(task, place, MAIN_ONLY, lambda: MainOnly(task), validate=task.validate)
     if not len(task.pool):
+        adopt_curve(place, MAIN_ONLY)
         forget_parts(place)
         return Outcome(plain, {"chosen": MAIN_ONLY, "note": "The pool is empty: there is nothing to label."})
     fold = folds_of(task.classes)
@@ -69,7 +71,11 @@ def train_ours(task: GeneratedTask, place: Place) -> Outcome:
         "weights": dict(zip(VIEWS, found["weights"], strict=True)),
         "weights before the students": dict(zip(VIEWS, found["fitted"], strict=True)),
     }
-    chosen = trained(WithPool(task, found["labels"]), place, "ours", validate=task.validate) if better else plain
+    if better:
+        chosen = trained(WithPool(task, found["labels"]), place, "ours", validate=task.validate)
+    else:
+        chosen = plain
+        adopt_curve(place, MAIN_ONLY)
     forget_parts(place)
     return Outcome(chosen, details)
 
