@@ -1,5 +1,6 @@
 """ResNets are torchvision's, and read its files."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from auxilearn.errors import InputError
+from auxilearn.errors import InputError, MissingExtraError
 from auxilearn.models import ResNetHeads
 
 
@@ -80,3 +81,9 @@ def test_other_depths_are_told() -> None:
         ResNetHeads([2], seed=0, depth=34)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="`hidden` must be an integer"):
         ResNetHeads([2], seed=0, hidden=0)
+
+
+def test_without_torchvision_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision.models", None)
+    with pytest.raises(MissingExtraError, match=r"auxilearn\[reproduce\]"):
+        ResNetHeads([2], seed=0)

@@ -240,4 +240,4 @@ def _key(reproduction: Reproduction, run: Run, budget: Budget) -> str:
 
 
 def _safe(name: str) -> str:
-    return quote(name, safe=" ,()+=")
+    return quote(name, safe=" ,()+=%")

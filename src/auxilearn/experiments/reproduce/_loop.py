@@ -8,6 +8,7 @@ from typing import Any, final
 import torch
 from torch import nn
 
+from auxilearn.experiments.reproduce._average import Average
 from auxilearn.experiments.reproduce._place import Place
 from auxilearn.training._checkpoint import Checkpoint
 from auxilearn.training._interrupt import interrupts_between_steps
@@ -70,13 +71,14 @@ def go(course: Steps, steps: int, place: Place, *, key: str, looks: int, validat
     Raises:
         KeyboardInterrupt: After Ctrl-C, between two steps, when the state was kept.
     """
-    checkpoint, best = Checkpoint(place.folder), _Best()
+    checkpoint, best, average = Checkpoint(place.folder), _Best(), Average()
     points: list[dict[str, float | str]] = []
     state = checkpoint.load(key)
     if state is not None:
         course.load_state_dict(state["course"])
         course.number, points = int(state["number"]), list(state["points"])
         best.value, best.weights = state["best"], state["weights"]
+        average.load_state_dict(state["average"])
         set_random_states(state["random"])
 
     def save() -> None:
@@ -88,6 +90,7 @@ def go(course: Steps, steps: int, place: Place, *, key: str, looks: int, validat
                 "points": points,
                 "best": best.value,
                 "weights": best.weights,
+                "average": average.state_dict(),
                 "random": random_states(),
             },
         )
@@ -96,10 +99,10 @@ def go(course: Steps, steps: int, place: Place, *, key: str, looks: int, validat
     with interrupts_between_steps() as check:
         try:
             while course.number < steps:
-                losses = course.step()
+                average.add(course.step())
                 course.number += 1
                 if course.number % due == 0 or course.number == steps:
-                    point: dict[str, float | str] = {"phase": "train", "step": course.number, **losses}
+                    point: dict[str, float | str] = {"phase": "train", "step": course.number, **average.take()}
                     if validate is not None:
                         point["validation"] = best.look(course.model, validate)
                     points.append(point)

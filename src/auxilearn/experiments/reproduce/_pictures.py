@@ -39,24 +39,29 @@ def draw_curves(cell: PaperCell, curves: Curves, file: Path) -> None:
     Args:
         cell: The cell; its plain method, its own and the paper's are in colour.
         curves: The curves.
-        file: The picture.
+        file: The picture; none is drawn of curves without points.
     """
     figure_module: Any = require("matplotlib.figure", extra="reproduce")
-    figure = figure_module.Figure(figsize=(10, 4), layout="constrained")
-    axes: Any = figure.subplots(1, 2)
+    panels = [("validation", "validation metric"), ("", "main loss")]
+    shown = [(name, label) for name, label in panels if any(_mean(found, name)[0] for found in curves.values())]
+    if not shown:
+        return
+    figure = figure_module.Figure(figsize=(5 * len(shown), 4), layout="constrained")
+    axes: Any = figure.subplots(1, len(shown), squeeze=False)[0]
     vivid = [m for m in curves if m in (cell.plain, cell.ours) or m.startswith(("AuxiLearn", "MAXL"))]
     colours = dict(zip(vivid, _COLOURS, strict=False))
-    for axis, name, label in ((axes[0], "validation", "validation metric"), (axes[1], "", "main loss")):
+    for axis, (name, label) in zip(axes, shown, strict=True):
         for method, by_seed in sorted(curves.items(), key=lambda one: one[0] in colours):
             steps, values = _mean(by_seed, name)
             if steps:
-                shown = colours.get(method)
-                style = {"color": shown, "linewidth": 1.8, "label": method, "zorder": 3} if shown else _QUIET
+                colour = colours.get(method)
+                style = {"color": colour, "linewidth": 1.8, "label": method, "zorder": 3} if colour else _QUIET
                 axis.plot(steps, values, **style)
         axis.set_xlabel("step")
         axis.set_ylabel(label)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[1].set_yscale("log")
+        if not name:
+            axis.set_yscale("log")
     if colours:
         axes[0].legend(frameon=False, fontsize="small")
     figure.suptitle(f"{cell.name}{' (grey: the other methods)' if len(curves) > len(colours) else ''}")

@@ -6,10 +6,13 @@ from typing import Any, final
 
 import torch
 
+from auxilearn.experiments.reproduce._average import Average
 from auxilearn.experiments.reproduce._loop import Validate
 from auxilearn.experiments.reproduce._place import Place
 from auxilearn.training import Callback, Record, Trainer
 from auxilearn.training._looped import evaluating
+
+_RECORDS = 20  # to a point of the curve
 
 
 @final
@@ -29,6 +32,7 @@ class Watch(Callback):
         self._place, self._looks, self._validate = place, looks, validate
         self._steps = 0
         self._points: list[dict[str, float | str]] = []
+        self._average = Average()
         self.best: float | None = None
         self._weights: dict[str, Any] | None = None
 
@@ -38,13 +42,20 @@ class Watch(Callback):
 
     def on_step(self, trainer: Trainer, record: Callable[[], Record]) -> None:
         """See :meth:`Callback.on_step`."""
-        number = trainer.number
-        self._place.progress(trainer.phase, number, self._steps)
-        if number % max(1, self._steps // self._looks) and number != self._steps:
+        self._note(trainer, record)
+        self._place.progress(trainer.phase, trainer.number, self._steps)
+
+    def _note(self, trainer: Trainer, record: Callable[[], Record]) -> None:
+        number, due = trainer.number, max(1, self._steps // self._looks)
+        look = number % due == 0 or number == self._steps
+        # A record waits for the device: so many, and no more, make a mean that is smooth enough.
+        if number % max(1, due // _RECORDS) and not look:
             return
         now = record()
-        point: dict[str, float | str] = {"phase": now.phase, "step": now.step, **now.losses}
-        point |= {f"weight of {name}": weight for name, weight in now.weights.items()}
+        self._average.add({**now.losses, **{f"weight of {name}": value for name, value in now.weights.items()}})
+        if not look:
+            return
+        point: dict[str, float | str] = {"phase": now.phase, "step": now.step, **self._average.take()}
         if trainer.phase == "train" and self._validate is not None:
             with torch.no_grad(), evaluating(trainer.model):
                 value = float(self._validate(trainer.model))
@@ -65,8 +76,14 @@ class Watch(Callback):
         Returns:
             The state.
         """
-        return {"points": self._points, "best": self.best, "weights": self._weights}
+        return {
+            "average": self._average.state_dict(),
+            "points": self._points,
+            "best": self.best,
+            "weights": self._weights,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See :meth:`Callback.load_state_dict`."""
+        self._average.load_state_dict(state["average"])
         self._points, self.best, self._weights = state["points"], state["best"], state["weights"]

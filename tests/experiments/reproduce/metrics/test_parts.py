@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from auxilearn.errors import InputError
-from auxilearn.experiments.reproduce.metrics._parts import allowed_parts, part_scores, predicted_parts
+from auxilearn.experiments.reproduce.metrics import allowed_parts, part_scores, predicted_parts
 
 PARTS_OF = ((0, 1), (2, 3, 4), (5,), (6, 7))
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from auxilearn.experiments.reproduce.combined._row_noise import RowNoise
-from auxilearn.experiments.reproduce.metrics._parts import allowed_parts
+from auxilearn.experiments.reproduce.metrics import allowed_parts
 
 TASKS = ("parts", "normals", "deformation", "rearrangement")
 SIDE = 3

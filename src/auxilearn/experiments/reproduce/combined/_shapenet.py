@@ -24,7 +24,7 @@ from auxilearn.experiments.reproduce.combined._methods import OURS, PLAIN, combi
 from auxilearn.experiments.reproduce.combined._point_tasks import TASKS, PointLosses
 from auxilearn.experiments.reproduce.combined._shapenet_recipe import SHAPENET_RECIPE, ShapeNetSettings
 from auxilearn.experiments.reproduce.combined._task import CombinedTask
-from auxilearn.experiments.reproduce.metrics._parts import PartScores, allowed_parts, part_scores, predicted_parts
+from auxilearn.experiments.reproduce.metrics import PartScores, allowed_parts, part_scores, predicted_parts
 from auxilearn.models import PointHeads
 from auxilearn.training import Problem
 from auxilearn.training._folds import held_out
@@ -80,18 +80,42 @@ class LabelledShapes:
 
 
 def shapenet_task(setup: Setup) -> CombinedTask:
-    """Read the shapes, and forget the parts of all but a few.
+    """Read the shapes, and draw which are labelled.
 
     Args:
         setup: The set-up.
 
     Returns:
-        The task; its data are the labelled shapes, then the others.
+        The task.
     """
     settings = SHAPENET_RECIPE.of(setup.budget)
     split = _split(setup, settings)
-    train = _read(setup.data, "train", settings.points)
+    train, validation, test = (_read(setup.data, part, settings.points) for part in ("train", "validation", "test"))
     labelled, pool = train[split["labelled"]], train[split["pool"]]
+    return point_task(setup, settings, labelled, pool, validation[split["validation"]], test)
+
+
+def point_task(
+    setup: Setup,
+    settings: ShapeNetSettings,
+    labelled: PointClouds,
+    pool: PointClouds,
+    validation: PointClouds,
+    test: PointClouds,
+) -> CombinedTask:
+    """Make the task, and forget the parts of the pool.
+
+    Args:
+        setup: The set-up.
+        settings: The hyperparameters.
+        labelled: Training shapes with their parts.
+        pool: Others, whose parts are not used.
+        validation: Shapes that choose the best weights.
+        test: Shapes to measure on.
+
+    Returns:
+        The task; its data are the labelled shapes, then the pool.
+    """
     losses = PointLosses(_PARTS_OF)
     first = torch.tensor([parts[0] for parts in _PARTS_OF])
     forgotten = first[pool.categories][:, None].expand_as(pool.parts)
@@ -110,7 +134,6 @@ def shapenet_task(setup: Setup) -> CombinedTask:
         neighbours=settings.neighbours,
         widths=settings.widths,
     ).to(setup.device)
-    validation = _scored(_read(setup.data, "validation", settings.points)[split["validation"]], settings, setup)
     return CombinedTask(
         problem=Problem(
             model,
@@ -123,9 +146,9 @@ def shapenet_task(setup: Setup) -> CombinedTask:
         epoch=len(labelled),
         seed=setup.seed,
         held_out=held_out(labelled.categories, len(labelled), settings.held_out, seed=setup.seed),
-        validate=validation.instance,
+        validate=_scored(validation, settings, setup).instance,
         pixels=None,
-        test=_scored(_read(setup.data, "test", settings.points), settings, setup),
+        test=_scored(test, settings, setup),
     )
 
 
@@ -156,20 +179,18 @@ def _read(folder: Path, part: str, points: int) -> PointClouds:
 
 
 def _split(setup: Setup, settings: ShapeNetSettings) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(setup.seed)
     train, validation = (shapenet_categories(setup.data, part) for part in ("train", "validation"))
     shots = settings.shots
 
     def draw() -> dict[str, Tensor]:
-        order = torch.randperm(len(train), generator=generator)
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(setup.seed))
         labelled = _each(train, order, shots)
         others = order[~torch.isin(order, labelled)]
         return {"labelled": labelled, "pool": others[: settings.pool]}
 
     def draw_validation() -> dict[str, Tensor]:
-        return {
-            "validation": _each(validation, torch.randperm(len(validation), generator=generator), settings.validation)
-        }
+        order = torch.randperm(len(validation), generator=torch.Generator().manual_seed(setup.seed))
+        return {"validation": _each(validation, order, settings.validation)}
 
     stem = f"shapenet-{setup.budget}-{shots}-shot-seed-{setup.seed}"
     found = kept_split(setup.splits / f"{stem}.json", draw, labels=train)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import cast, final
 
 import torch
 from torch import Tensor
@@ -109,5 +109,6 @@ def part_scores(guess: Tensor, truth: Tensor, categories: Tensor, parts_of: Sequ
         rule, finding = "A guess and a truth must be parts of the shape's category.", "Some are not."
         raise InputError(explain(rule, finding, "Restrict the guess, with `predicted_parts`."))
     each = (ratios * allowed).sum(1) / allowed.sum(1)
-    means = torch.stack([each[categories == category].mean() for category in set(map(int, categories))])
+    present = set(cast("list[int]", categories.tolist()))
+    means = torch.stack([each[categories == category].mean() for category in present])
     return PartScores(100 * float(each.mean()), 100 * float(means.mean()))

@@ -1,0 +1,31 @@
+"""The hyperparameters of NYUv2."""
+
+from auxilearn.experiments.reproduce._recipe import recipe
+from auxilearn.experiments.reproduce.combined._dense_task import DenseSettings
+
+_CODE = "original code"
+
+NYUV2_RECIPE = recipe(
+    DenseSettings,
+    # name = (paper budget, smoke budget, source of the former)
+    network=("segnet", "segnet", "paper: SegNet with split heads"),
+    widths=((64, 128, 256, 512, 1024), (4, 8, 8), _CODE),
+    shrink=(1, 6, "original code: MTAN's 288 × 384"),
+    validation=(0.1, 0.25, "paper; drawn anew for each seed, where the original code has one fixed list of 79"),
+    epochs=(200, 4, _CODE),
+    batch=(8, 4, _CODE),
+    optimizer=("adam", "adam", _CODE),
+    lr=(1e-4, 3e-3, _CODE),
+    weight_decay=(0.0, 0.0, _CODE),
+    schedule=("halved", "halved", "original code: times 0.5 after epoch 100"),
+    looks=(200, 2, "original code: after every epoch"),
+    seeds=(3, 1, "AuxiNash, Shamsian et al. 2023; how many the paper has is not known here"),
+    terms=(3, 3, _CODE),
+    alpha=(1e-4, 1e-4, _CODE),
+    every=(50, 3, _CODE),
+    outer_lr=(1e-3, 1e-3, "original code; its ConvNet has 1e-4"),
+    outer_decay=(1e-4, 1e-4, "original code; its ConvNet has 1e-5"),
+    clip=(25.0, 25.0, "original code; its ConvNet has 100"),
+    held_out=(0.025, 0.25, "original code: of what is left after validation"),
+    outer_batch=(2, 2, _CODE),
+)
