@@ -1,4 +1,5 @@
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from auxilearn.experiments.reproduce.generated._implicit import Original, Repair
 from auxilearn.experiments.reproduce.generated._maxl import Maxl
 from auxilearn.experiments.reproduce.generated._methods import OURS, PLAIN, generated_methods
 from auxilearn.experiments.reproduce.generated._opinions import FOLDS, VIEWS, Opinions, folds_of
-from auxilearn.experiments.reproduce.generated._plain import MainOnly, RandomLabels, WithPool
+from auxilearn.experiments.reproduce.generated._plain import MainOnly, RandomLabels, WithPool, pool_loss
 from auxilearn.experiments.reproduce.generated._task import GeneratedTask
 from auxilearn.experiments.reproduce.generated._teacher import Refinement, fitted_teacher
 from auxilearn.generators import PooledLabels
@@ -205,6 +206,20 @@ def test_maxl_alternates_by_epochs_and_its_fixed_form_never_moves() -> None:
     assert all(torch.equal(p, q) for p, q in zip(start, fixed.generator.parameters(), strict=True))
 
 
+def test_a_label_of_the_pool_counts_by_what_it_says() -> None:
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0.0], [0.2, 0.2, 0.6]])
+    total = 0.0
+    for z, q in zip(logits.tolist(), labels.tolist(), strict=True):
+        log_sum = math.log(sum(math.exp(value) for value in z))
+        entropy = -sum(value * math.log(value) for value in q if value)
+        total += (1 - entropy / math.log(3)) * sum(v * (log_sum - value) for v, value in zip(q, z, strict=True))
+    assert float(pool_loss(logits, labels)) == pytest.approx(total / 4, abs=1e-6)
+    free = labels.clone().requires_grad_()
+    pool_loss(logits, free).backward()
+    assert torch.isfinite(free.grad).all()
+
+
 def test_random_labels_are_sub_classes_of_the_class() -> None:
     found = task()
     course = RandomLabels(found)
@@ -218,6 +233,7 @@ def test_without_a_pool_the_pools_methods_are_main_only(tmp_path: Path) -> None:
     for name in ("self-training", OURS):
         outcome = METHODS[name](found, _place(tmp_path, name))
         assert "pool is empty" in outcome.details["note"]
+        assert (tmp_path / name / "curve.csv").read_text() == (tmp_path / "plain" / "curve.csv").read_text()
         _alike(plain.model.state_dict(), outcome.model.state_dict())
 
 

@@ -11,7 +11,7 @@ from auxilearn.experiments.reproduce.generated._course import Course
 from auxilearn.experiments.reproduce.generated._implicit import Original, Repaired
 from auxilearn.experiments.reproduce.generated._maxl import Maxl
 from auxilearn.experiments.reproduce.generated._ours import MAIN_ONLY, train_ours
-from auxilearn.experiments.reproduce.generated._parts import forget_parts, kept_student, looked_at, trained
+from auxilearn.experiments.reproduce.generated._parts import adopt_curve, forget_parts, kept_student, looked_at, trained
 from auxilearn.experiments.reproduce.generated._plain import MainOnly, RandomLabels, WithPool
 from auxilearn.experiments.reproduce.generated._task import GeneratedTask
 
@@ -58,6 +58,7 @@ def train_self(task: GeneratedTask, place: Place) -> Outcome:
     """
     plain = kept_student(task, place, PLAIN, lambda: MainOnly(task), validate=task.validate)
     if not len(task.pool):
+        adopt_curve(place, PLAIN)
         forget_parts(place)
         return Outcome(plain, {"note": "The pool is empty: there is nothing to label."})
     labels: Tensor = (looked_at(task, plain, task.pool)[1] * SHARPENING).softmax(1)

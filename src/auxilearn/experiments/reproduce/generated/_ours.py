@@ -4,7 +4,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from auxilearn.experiments.reproduce._loop import go
 from auxilearn.experiments.reproduce._place import Place
@@ -13,6 +12,7 @@ from auxilearn.experiments.reproduce.generated._course import steps_in
 from auxilearn.experiments.reproduce.generated._networks import Student
 from auxilearn.experiments.reproduce.generated._opinions import FOLDS, VIEWS, Opinions, folds_of, opinions_of
 from auxilearn.experiments.reproduce.generated._parts import (
+    adopt_curve,
     forget_parts,
     kept,
     kept_student,
@@ -23,10 +23,12 @@ from auxilearn.experiments.reproduce.generated._parts import (
 from auxilearn.experiments.reproduce.generated._plain import MainOnly, WithPool
 from auxilearn.experiments.reproduce.generated._task import GeneratedTask
 from auxilearn.experiments.reproduce.generated._teacher import Refinement, fitted_teacher
+from auxilearn.experiments.reproduce.metrics._accuracy import top_k
 from auxilearn.generators import PooledLabels
-from auxilearn.training._gate import gate
+from auxilearn.training._gate import calibrated_losses, gate
 
 MAIN_ONLY, TEACHER = "main only", "teacher"
+_SURE = 1.0
 
 
 def train_ours(task: GeneratedTask, place: Place) -> Outcome:
@@ -41,6 +43,7 @@ def train_ours(task: GeneratedTask, place: Place) -> Outcome:
     """
     plain = kept_student(task, place, MAIN_ONLY, lambda: MainOnly(task), validate=task.validate)
     if not len(task.pool):
+        adopt_curve(place, MAIN_ONLY)
         forget_parts(place)
         return Outcome(plain, {"chosen": MAIN_ONLY, "note": "The pool is empty: there is nothing to label."})
     fold = folds_of(task.classes)
@@ -56,19 +59,23 @@ def train_ours(task: GeneratedTask, place: Place) -> Outcome:
     ]
     known = Opinions(**kept(task, place, "opinions", lambda _: opinions_of(task, plain, outside).state()))
     found = kept(task, place, TEACHER, lambda part: _learned(task, known, part))
-    losses = {MAIN_ONLY: _held_losses(task, outside), TEACHER: found["losses"]}
-    right = {MAIN_ONLY: _held_right(task, outside), TEACHER: found["right"]}
-    verdict = gate(losses)
-    # Soft labels lower a loss also by making a student less sure of itself, so that it may not get more wrong either.
-    better = verdict.chosen == TEACHER and right[TEACHER] >= right[MAIN_ONLY]
+    held = {MAIN_ONLY: _held_logits(task, outside), TEACHER: found["held"]}
+    # Soft labels make a student less sure of itself, which lowers its loss, but is no gain: both are calibrated first.
+    verdict = gate({name: calibrated_losses(z, task.classes) for name, z in held.items()}, threshold=_SURE)
+    better = verdict.chosen == TEACHER
     details: dict[str, Any] = {
-        "chosen": TEACHER if better else MAIN_ONLY,
+        "chosen": verdict.chosen,
+        "gain of the teacher, in standard errors": verdict.t[TEACHER],
+        "held-back loss, calibrated": verdict.loss,
+        "held-back accuracy, %": {name: top_k(z, task.classes) for name, z in held.items()},
         "weights": dict(zip(VIEWS, found["weights"], strict=True)),
         "weights before the students": dict(zip(VIEWS, found["fitted"], strict=True)),
-        "held-back loss": verdict.loss,
-        "held-back accuracy, %": right,
     }
-    chosen = trained(WithPool(task, found["labels"]), place, "ours", validate=task.validate) if better else plain
+    if better:
+        chosen = trained(WithPool(task, found["labels"]), place, "ours", validate=task.validate)
+    else:
+        chosen = plain
+        adopt_curve(place, MAIN_ONLY)
     forget_parts(place)
     return Outcome(chosen, details)
 
@@ -86,25 +93,15 @@ def _learned(task: GeneratedTask, known: Opinions, part: Place) -> dict[str, Any
         "weights": final.weights.tolist(),
         "fitted": fitted,
         "labels": labels,
-        "losses": _held_losses(task, students),
-        "right": _held_right(task, students),
+        "held": _held_logits(task, students),
     }
 
 
-def _held_logits(task: GeneratedTask, students: list[Student]) -> tuple[Tensor, Tensor]:
+def _held_logits(task: GeneratedTask, students: list[Student]) -> Tensor:
     # Of every labelled image, by the student that has not seen its label.
     fold = folds_of(task.classes)
     logits = torch.zeros(len(fold), task.num_classes)
     for f, student in enumerate(students):
         rows = (fold == f).nonzero()[:, 0]
         logits[rows] = looked_at(task, student, task.pixels[rows])[1]
-    return logits, task.classes
-
-
-def _held_losses(task: GeneratedTask, students: list[Student]) -> Tensor:
-    return functional.cross_entropy(*_held_logits(task, students), reduction="none")
-
-
-def _held_right(task: GeneratedTask, students: list[Student]) -> float:
-    logits, classes = _held_logits(task, students)
-    return 100 * float((logits.argmax(1) == classes).float().mean())
+    return logits

@@ -89,6 +89,16 @@ def forget_parts(place: Place) -> None:
             (part / "checkpoint.pt").unlink(missing_ok=True)
 
 
+def adopt_curve(place: Place, name: str) -> None:
+    """Take the curve of a part as the run's, because the run returns what that part trained.
+
+    Args:
+        place: The run's.
+        name: Of the part.
+    """
+    shutil.copyfile(replace(place, folder=place.folder / name).curve, place.curve)
+
+
 def kept_student(
     task: GeneratedTask, place: Place, name: str, make: Callable[[], Course], *, validate: Validate | None
 ) -> Student:

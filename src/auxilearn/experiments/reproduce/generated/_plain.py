@@ -1,5 +1,6 @@
 """Students of given labels: the classes alone, random sub-classes besides, or soft labels of the pool besides."""
 
+import math
 from typing import Any, final
 
 import torch
@@ -82,7 +83,7 @@ class WithPool(Course):
         others, more = self.unlabelled.draw()
         main = self.student(torch.cat([images, more]))[0]
         of_main = functional.cross_entropy(main[: len(rows)], self.classes_of(rows))
-        of_pool = soft_cross_entropy(main[len(rows) :], self.labels[others].to(main)).mean()
+        of_pool = pool_loss(main[len(rows) :], self.labels[others].to(main))
         return self.descend(of_main + of_pool, main=of_main, pool=of_pool)
 
     def state_dict(self) -> dict[str, Any]:
@@ -97,6 +98,29 @@ class WithPool(Course):
         """See :meth:`Stateful.load_state_dict`."""
         super().load_state_dict(state)
         self.unlabelled.load_state_dict(state["unlabelled"])
+
+
+def pool_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    r"""Return the loss on soft labels, in which a label counts by what it says.
+
+    .. math:: \frac1B \sum_i \Big( 1 - \frac{H(q_i)}{\log C} \Big) \Big( -\sum_c q_{ic} \log p_{ic} \Big)
+
+    A certain label counts as much as a class, and one that knows nothing not at all: it would only teach the student to
+    be unsure.
+
+    Args:
+        logits: Shape (B, C).
+        labels: :math:`q`, shape (B, C).
+
+    Returns:
+        A scalar.
+
+    Example:
+        >>> pool_loss(torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
+        tensor(0.3466)
+    """
+    entropy = -torch.xlogy(labels, labels.clamp_min(torch.finfo(labels.dtype).tiny)).sum(1)
+    return ((1 - entropy / math.log(labels.shape[1])) * soft_cross_entropy(logits, labels)).mean()
 
 
 def pool_stream(task: GeneratedTask, *, stream: int = 2) -> Stream:

@@ -13,9 +13,9 @@ from auxilearn.experiments.reproduce._loop import Steps
 from auxilearn.experiments.reproduce.generated._course import Stream, steps_in
 from auxilearn.experiments.reproduce.generated._networks import Student
 from auxilearn.experiments.reproduce.generated._opinions import FOLDS, VIEWS, Opinions, folds_of
-from auxilearn.experiments.reproduce.generated._plain import pool_stream
+from auxilearn.experiments.reproduce.generated._plain import pool_loss, pool_stream
 from auxilearn.experiments.reproduce.generated._task import GeneratedTask
-from auxilearn.generators import PooledLabels, soft_cross_entropy
+from auxilearn.generators import PooledLabels
 from auxilearn.safety import second_order
 from auxilearn.solvers import Identity
 
@@ -113,7 +113,7 @@ class Refinement(Steps):
         main = functional.cross_entropy(outputs[: len(rows)], self.task.classes[rows].to(self.task.device))
         with torch.set_grad_enabled(learning):
             labels = self.teacher(self.known.folds[f, others].to(self.task.device))
-        return main, soft_cross_entropy(outputs[len(rows) :], labels).mean()
+        return main, pool_loss(outputs[len(rows) :], labels)
 
     def _move(self) -> None:
         pool = self._pool_again.draw()
