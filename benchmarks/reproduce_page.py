@@ -8,8 +8,13 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from performance import markdown
+from reproduce_costs import tables
+from reproduce_tasks import SHAPES
 
 from auxilearn.experiments.reproduce._jobs import Shelf, runs_of
 from auxilearn.experiments.reproduce._registry import REPRODUCTIONS, reproduction
@@ -29,7 +34,7 @@ and nothing is downloaded. This page is written by `python benchmarks/reproduce_
 source would be measured by us, and **where the data were not at hand the cell says so**.
 
 ```sh
-pip install 'auxilearn[reproduce]'
+pip install '.[reproduce]'
 auxilearn reproduce nyuv2 --dry-run               # every hyperparameter with its source, and what would be run
 auxilearn make-miniature nyuv2 /tmp/nyuv2         # no data? a small set in the published format, of real pictures
 auxilearn reproduce nyuv2 --data /tmp/nyuv2 --budget smoke     # everything works; its numbers are no evidence
@@ -50,6 +55,12 @@ loss's gradient (MGDA, PCGrad, CAGrad, IMTL-G, Nash-MTL, AuxiNash, GradNorm, GCS
 **What later, independent runs found** is sobering: AuxiNash (Shamsian et al., ICML 2023, by the same group) has the
 published method at 38.63 on NYUv2 where equal weights have 38.43, and at 36.18 on Cityscapes where equal weights have
 37.66 and the main loss alone has 48.64. Its columns stand beside the paper's below."""
+
+
+COSTS_HEAD = """Seconds of a step at the paper's sizes, on random data of the published shapes, and the most memory
+that a run adds, data and optimizer included; from these the hours of a full run of one seed, without reading data and
+without measuring metrics. *Runs* are the networks that a method trains at once, or one after another; *a step of all
+runs* is one step of each. Where a method was not measured, *as* says which one computes the same."""
 
 
 def page(results: Path | None = None, costs: Mapping[str, Any] | None = None) -> str:
@@ -78,10 +89,25 @@ def section(chosen: Reproduction, results: Path | None) -> list[str]:
         parts.append(f"### {chosen.name}: {cell.name}")
         if not measured:
             others = [method for method in cell.methods if method not in shown(cell, measured)]
-            more = f" It runs these, too: {', '.join(others)}." if others else ""
+            more = f" It runs these, too: {listed(others)}." if others else ""
+            rest = [metric.name for metric in cell.metrics if metric not in short(cell).metrics]
+            more += f" It measures, too: {listed(rest)}." if rest else ""
             parts.append(f"*{ABSENT.capitalize()}* means: run `{command}`.{more}")
-        parts.append(markdown_table(cell, measured, absent=ABSENT, only=shown(cell, measured)))
+        table = cell if measured else short(cell)
+        parts.append(markdown_table(table, measured, absent=ABSENT, only=shown(cell, measured)))
     return parts
+
+
+def listed(names: Sequence[str]) -> str:
+    """Name things whose names may hold commas."""
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def short(cell: PaperCell) -> PaperCell:
+    """Leave out the columns that neither is the main one nor anybody states."""
+    stated = {name for source in cell.literature for row in source.rows.values() for name in row}
+    kept = tuple(m for m in cell.metrics if m.name in stated or m == cell.metrics[0])
+    return replace(cell, metrics=kept)
 
 
 def shown(cell: PaperCell, measured: Measured) -> list[str]:
@@ -110,7 +136,25 @@ def found(chosen: Reproduction, cell: PaperCell, results: Path) -> dict[str, dic
 
 def costs_section(costs: Mapping[str, Any]) -> list[str]:
     """Return the paragraphs about time and memory."""
-    raise NotImplementedError
+    parts = ["## What a full run costs", COSTS_HEAD]
+    for device, found in costs.items():
+        at = found["machine"]
+        parts.append(
+            f"Measured on {at['cpu'] if device == 'cpu' else at['device']}, {at['threads']} threads, torch "
+            f"{at['torch']}, {at['date']}:"
+        )
+        for table in tables(found["costs"], list(SHAPES)):
+            cells = [row for row in table.cells() if any(row[1:])]
+            sides = [">" if form else "" for form in table.columns.values()]
+            parts += [f"**{table.title}**", markdown(list(table.columns), sides, cells)]
+    if not costs:
+        parts.append("Not measured yet: `python benchmarks/reproduce_costs.py` does it.")
+    if "cuda" not in costs:
+        parts.append(
+            "On a GPU nothing was measured: none was at hand. `python benchmarks/reproduce_costs.py --device cuda` "
+            "measures the same there, and `python benchmarks/reproduce_page.py` adds its tables."
+        )
+    return parts
 
 
 def main(words: Sequence[str] | None = None) -> int:

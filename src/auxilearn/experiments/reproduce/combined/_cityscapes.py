@@ -46,7 +46,7 @@ CITYSCAPES = Reproduction(
         "experiment on these data. The rows of others are of a later comparison, AuxiNash, whose code for these data, "
         "and so whether it had the same classes, auxiliary tasks and network, is not published: take its order of "
         "methods, not its numbers. Relative errors are large where the inverse depth is near 0. A row of the main loss "
-        "alone has a head for depth that was never trained."
+        "alone has a head for depth that was never trained, so that Δ is against a run of each task alone."
     ),
     files=CITYSCAPES_FILES,
     cells=(

@@ -60,7 +60,8 @@ NYUV2 = Reproduction(
         "later work. The paper's columns stand beside `mIoU, original` and `pixel accuracy, original`: means over "
         "images, and a union with the unlabelled pixels, as its code computes them, which is much lower. The later "
         "run, AuxiNash, trains on batches of 2 with random crops, chooses no epoch by validation images, and averages "
-        "the last ten. A row of the main loss alone has heads for depth and normals that were never trained."
+        "the last ten. Δ is against a run of each task alone: the row of the main loss alone has heads for depth and "
+        "normals that were never trained."
     ),
     files=NYUV2_FILES,
     cells=(
