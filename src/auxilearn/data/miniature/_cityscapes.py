@@ -14,17 +14,17 @@ from auxilearn.data.miniature._pieces import new_folder
 _SIZE = (128, 256)
 # Columns of the picture; what the middle shows is like what the others show.
 _TRAIN, _TEST = (Region(0, 500, 0, 260), Region(0, 500, 480, 741)), (Region(0, 500, 260, 480),)
-_SHADES = (3, 3, 3, 3, 3, 2, 2)  # of the seven bands of disparity, from near to far: 19 in all
+_DISTANCES = (3, 3, 3, 3, 3, 2, 2)  # of the seven bands of brightness, from dark to bright: 19 in all
 
 
 def write_cityscapes(folder: Path, *, seed: int = 0, train: int = 16, test: int = 4) -> None:
     """Write cuts of one real stereo picture of a motorcycle, in MTAN's layout and size; 0.8 MB each.
 
     The depth is the measured disparity d, stored as Cityscapes does, (256 d + 1) / 65535, and 0 where unknown. The
-    classes are made from measurements by a rule, and are not those of Cityscapes: ``label_7`` is the band of the
-    disparity, seven of as many pixels each, from near to far; ``label_19`` divides each band by brightness in three,
-    and the two farthest in two, equally again. Without a disparity a pixel is unlabelled. Training and test cuts come
-    from different columns. Files are in single precision.
+    classes are made from measurements by a rule, and are not those of Cityscapes: ``label_7`` is the brightness, in
+    seven bands of as many pixels each, from dark to bright; ``label_19`` divides each band by disparity in three, and
+    the two brightest in two, equally again, from near to far. Without a disparity a pixel is unlabelled. Training and
+    test cuts come from different columns. Files are in single precision.
 
     Args:
         folder: An empty folder; ``train`` and ``val`` are made in it.
@@ -54,12 +54,12 @@ def write_cityscapes(folder: Path, *, seed: int = 0, train: int = 16, test: int 
         colours = torch.from_numpy(numpy.array(picture.convert("RGB"))).movedim(-1, 0).float() / 255
     with numpy.load(source / "motorcycle_disp.npz") as arrays:
         disparity = torch.from_numpy(arrays["arr_0"].astype("float32"))
-    bands, shades = _classes(colours, disparity)
+    bands, places = _classes(colours, disparity)
     known = disparity.isfinite()
     layers = {
         "image": colours,
         "label_7": bands.float(),
-        "label_19": shades.float(),
+        "label_19": places.float(),
         "depth": torch.where(known, (256 * disparity + 1) / 65535, 0.0)[None],
     }
     generator = torch.Generator().manual_seed(seed)
@@ -68,16 +68,15 @@ def write_cityscapes(folder: Path, *, seed: int = 0, train: int = 16, test: int 
 
 
 def _classes(colours: Tensor, disparity: Tensor) -> tuple[Tensor, Tensor]:
-    known, brightness = disparity.isfinite(), colours.mean(0)
-    near_first = _parts(-disparity[known], len(_SHADES))
-    bands = torch.full(disparity.shape, -1).masked_scatter(known, near_first)
-    shades = torch.full(disparity.shape, -1)
+    known = disparity.isfinite()
+    bands = torch.full(disparity.shape, -1).masked_scatter(known, _parts(colours.mean(0)[known], len(_DISTANCES)))
+    places = torch.full(disparity.shape, -1)
     first = 0
-    for band, number in enumerate(_SHADES):
+    for band, number in enumerate(_DISTANCES):
         inside = bands == band
-        shades = shades.masked_scatter(inside, first + _parts(brightness[inside], number))
+        places = places.masked_scatter(inside, first + _parts(-disparity[inside], number))
         first += number
-    return bands, shades
+    return bands, places
 
 
 def _parts(values: Tensor, number: int) -> Tensor:
