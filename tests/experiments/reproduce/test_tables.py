@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from auxilearn.experiments.reproduce._tables import grid, markdown_table, terminal_table, write_csv
+from auxilearn.experiments.reproduce._tables import grid, markdown_table, terminal_tables, write_csv
 from tiny_reproduction import CELL
 
 MEASURED = {
@@ -35,12 +35,26 @@ def test_delta_is_the_mean_change_against_each_task_alone() -> None:
     assert {row[0]: row[-1] for row in words.rows}["ours"] == f"{100 * (8 / 62 - 0.5) / 2:.1f}"
 
 
+def test_a_narrow_terminal_gets_several_tables(tmp_path: Path) -> None:
+    (wide,) = terminal_tables(CELL, MEASURED, width=100, only=["main only", "ours"])
+    assert wide.row_count == 3  # and a row that only others have
+    first, second = terminal_tables(CELL, MEASURED, width=42, only=["main only", "ours"])
+    assert [str(column.header) for column in first.columns] == ["method", "accuracy, %", "Nobody, 2021"]
+    assert [str(column.header) for column in second.columns] == ["method", "error, %"]
+    assert second.row_count == 2
+    with (tmp_path / "out.txt").open("w") as stream:
+        console = Console(width=42, record=True, file=stream)
+        console.print(first)
+    assert "…" not in console.export_text()
+
+
 def test_the_same_words_stand_in_markdown_on_the_terminal_and_one_line_a_run_in_csv(tmp_path: Path) -> None:
     lines = markdown_table(CELL, MEASURED).splitlines()
     assert lines[1] == "| --- | ---: | ---: | ---: |"
     assert "| main only | 62.0 ± 2.0 | 70 ± 0.5 | 38.0 ± 2.0 |" in lines
     console = Console(width=120, record=True, file=(tmp_path / "out.txt").open("w"))
-    console.print(terminal_table(CELL, MEASURED))
+    for table in terminal_tables(CELL, MEASURED, width=120):
+        console.print(table)
     shown = console.export_text()
     console.file.close()
     assert "digits, tiny (2 seeds)" in shown

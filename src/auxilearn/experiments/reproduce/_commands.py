@@ -19,7 +19,7 @@ from auxilearn.experiments.reproduce._place import Place
 from auxilearn.experiments.reproduce._recipe import NONE, Budget, Changes
 from auxilearn.experiments.reproduce._registry import miniature, reproduction
 from auxilearn.experiments.reproduce._reproduction import PaperCell, Reproduction
-from auxilearn.experiments.reproduce._tables import Measured, markdown_table, terminal_table, write_csv
+from auxilearn.experiments.reproduce._tables import Measured, markdown_table, terminal_tables, write_csv
 
 
 @final
@@ -215,7 +215,9 @@ def _show(chosen: Reproduction, cell: PaperCell, runs: Sequence[Run], shelf: She
             measured.setdefault(run.method, {})[run.seed] = dict(found)
             curve = read_curve(Place(shelf.place(chosen, run), run.seed).curve)
             curves.setdefault(run.method, []).append(curve)
-    console.print(terminal_table(cell, measured))
+    methods = list(dict.fromkeys(run.method for run in runs))
+    for table in terminal_tables(cell, measured, width=console.width, only=methods):
+        console.print(table)
     if shelf.budget == "smoke":
         console.print("A smoke run shows that everything works; its numbers are evidence about nothing.", style="dim")
     if measured:

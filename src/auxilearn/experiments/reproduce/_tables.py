@@ -66,25 +66,53 @@ def grid(cell: PaperCell, measured: Measured, *, absent: str = "", only: Sequenc
     return Grid(headings, rows)
 
 
-def terminal_table(cell: PaperCell, measured: Measured) -> RichTable:
-    """Lay a cell out for a terminal.
+def terminal_tables(
+    cell: PaperCell, measured: Measured, *, width: int, only: Sequence[str] | None = None
+) -> list[RichTable]:
+    """Lay a cell out for a terminal, in as many tables as its width needs.
 
     Args:
         cell: The cell.
         measured: What was measured here.
+        width: The characters of a line.
+        only: The methods with a row; None: all.
 
     Returns:
-        A table for Rich.
+        Tables for Rich. A row that would be empty is left out.
     """
-    words = grid(cell, measured)
+    words = grid(cell, measured, only=only)
     seeds = max((len(by_seed) for by_seed in measured.values()), default=0)
     title = f"{cell.name} ({seeds} seed{'' if seeds == 1 else 's'})"
-    table = RichTable(title=title, title_justify="left")
-    for number, heading in enumerate(words.headings):
-        table.add_column(heading, justify="right" if number else "left")
-    for row in words.rows:
-        table.add_row(*row, style="bold" if row[0] == cell.ours else "")
-    return table
+    found: list[RichTable] = []
+    for columns in _fitting(words, width):
+        table = RichTable(title=None if found else title, title_justify="left")
+        table.add_column(words.headings[0], no_wrap=True)
+        for number in columns:
+            longest = max(len(row[number]) for row in words.rows)
+            table.add_column(words.headings[number], justify="right", min_width=longest)
+        for row in words.rows:
+            if any(row[number] for number in columns):
+                style = "bold" if row[0] == cell.ours else ""
+                table.add_row(row[0], *(row[number] for number in columns), style=style)
+        found.append(table)
+    return found
+
+
+def _fitting(words: Grid, width: int) -> list[list[int]]:
+    # Columns, but for the first, in groups that fit beside it; a heading may break between its words.
+    first, *others = [
+        3 + max(*(len(part) for part in heading.split()), *(len(row[number]) for row in words.rows))
+        for number, heading in enumerate(words.headings)
+    ]
+    groups: list[list[int]] = []
+    left = 0
+    for number, needed in enumerate(others, 1):
+        if not groups or needed > left:
+            groups.append([])
+            left = width - first - 1
+        groups[-1].append(number)
+        left -= needed
+    return groups
 
 
 def markdown_table(cell: PaperCell, measured: Measured, *, absent: str = "", only: Sequence[str] | None = None) -> str:
