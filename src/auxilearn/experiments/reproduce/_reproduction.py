@@ -8,7 +8,9 @@ from typing import Any, Literal, NamedTuple, TypeVar, final
 import torch
 from torch import nn
 
+from auxilearn._checks import explain
 from auxilearn.data.published import PublishedFile
+from auxilearn.errors import InputError
 from auxilearn.experiments.reproduce._place import Place
 from auxilearn.experiments.reproduce._recipe import Budget, Changes, Recipe
 
@@ -96,6 +98,20 @@ class Setup:
             The settings.
         """
         return recipe.of(self.budget, self.changes)
+
+    def refuse_pretrained(self, network: str) -> None:
+        """Refuse weights for a network that takes none, rather than ignore them.
+
+        Args:
+            network: Its name.
+
+        Raises:
+            InputError: If there are such weights.
+        """
+        if self.pretrained is not None:
+            rule = "Weights of a backbone must be for a network that has one of torchvision's."
+            finding = f"`{self.pretrained}` was given, and the network is {network}."
+            raise InputError(explain(rule, finding, "Run without --pretrained, or --set another network."))
 
 
 @final

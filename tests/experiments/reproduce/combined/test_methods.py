@@ -158,3 +158,15 @@ def test_rescaling_makes_all_means_means_over_truths() -> None:
     for k in range(2):
         assert found[k] == pytest.approx(float(values[:, k][present[:, k]].mean()))
     assert found[2] == 0
+
+
+def test_the_published_convolutional_combiner_has_settings_of_its_own(tmp_path: Path) -> None:
+    found = pixel_task()
+    still = replace(found.settings, outer_lr=1e-300, outer_decay=0.0)
+    weights = []
+    for own in (None, still):
+        folder = tmp_path / str(len(weights))
+        folder.mkdir()
+        task = replace(found, published_conv=own)
+        weights.append(LearnedCombiner("ConvNet")(task, Place(folder, 0)).details["weights"])
+    assert weights[0] != weights[1]

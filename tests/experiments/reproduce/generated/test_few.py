@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from auxilearn.experiments.reproduce._reproduction import PaperCell, Setup
 from auxilearn.experiments.reproduce.generated._cars import CARS
 from auxilearn.experiments.reproduce.generated._cifar import CIFAR10, CIFAR100
 from auxilearn.experiments.reproduce.generated._cub import LEARNED_LABELS
-from auxilearn.experiments.reproduce.generated._few_settings import FewSettings
+from auxilearn.experiments.reproduce.generated._few_settings import Architecture, FewSettings
 from auxilearn.experiments.reproduce.generated._pet import PET
 from auxilearn.experiments.reproduce.generated._svhn import SVHN
 from auxilearn.experiments.reproduce.generated._task import GeneratedTask
@@ -128,15 +129,19 @@ def test_networks_of_both_budgets_share_weights_whatever_the_heads(name: str, tm
     assert torch.allclose(heads[0](features), main, atol=1e-6)
 
 
-@pytest.mark.parametrize("cell", [CIFAR10.cells[0], SVHN.cells[0], PET.cells[0]], ids=["VGG-16", "conv", "ResNet-18"])
-def test_networks_of_the_papers_budget_read_its_crops(cell: PaperCell) -> None:
+@pytest.mark.parametrize("network", get_args(Architecture))
+def test_every_network_reads_the_crops_and_takes_weights_or_refuses_them(network: str, tmp_path: Path) -> None:
     from auxilearn.experiments.reproduce.generated._few import _network
 
-    settings: FewSettings = cell.recipe.of("paper")
-    side = min(settings.side, 64)  # a ResNet takes any
-    main, auxiliary = _network(settings, [10, 50], 0, None)(torch.zeros(2, 3, side, side))
+    setup = Setup(tmp_path, "paper", 0, torch.device("cpu"), tmp_path, changes={"network": network})
+    settings: FewSettings = setup.of(CIFAR10.cells[0].recipe)
+    side = 64 if network == "ResNet-50" else settings.side  # a ResNet takes any
+    main, auxiliary = _network(settings, [10, 50], setup)(torch.zeros(2, 3, side, side))
     assert main.shape == (2, 10)
     assert auxiliary.shape == (2, 50)
+    if not network.startswith("ResNet"):
+        with pytest.raises(InputError, match=f"the network is {network}"):
+            _network(settings, [10], replace(setup, pretrained=tmp_path / "resnet18.pth"))
 
 
 def test_settings_out_of_range_are_refused() -> None:

@@ -26,6 +26,7 @@ class CityscapesSettings(DenseSettings):
 _CAGRAD = "published code of CAGrad (Liu et al. 2021) for these data"
 _AUXINASH = "published code of AuxiNash (Shamsian et al. 2023) for NYUv2; none for these data is published"
 _AS_NYUV2 = "ours: as on NYUv2"
+_ALIKE = "ours: as of the other combiners, for nobody published a convolutional one on these data"
 
 CITYSCAPES_RECIPE = recipe(
     CityscapesSettings,
@@ -49,6 +50,9 @@ CITYSCAPES_RECIPE = recipe(
     outer_lr=(5e-3, 5e-3, _AUXINASH),
     outer_decay=(5e-4, 5e-4, _AUXINASH),
     clip=(25.0, 25.0, _AUXINASH),
+    conv_outer_lr=(5e-3, 5e-3, _ALIKE),
+    conv_outer_decay=(5e-4, 5e-4, _ALIKE),
+    conv_clip=(25.0, 25.0, _ALIKE),
     held_out=(0.025, 0.25, _AUXINASH),
     outer_batch=(8, 2, "ours: as large as a training batch, as in the code of AuxiNash"),
 )

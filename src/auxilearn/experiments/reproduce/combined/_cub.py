@@ -173,6 +173,7 @@ def _network(settings: CubSettings, setup: Setup) -> nn.Module:
     outputs = (SPECIES, settings.attributes)
     if settings.network == "ResNet-18":
         return ResNetHeads(outputs, seed=setup.seed, depth=18, pretrained=setup.pretrained).to(setup.device)
+    setup.refuse_pretrained(settings.network)
     return ConvFourHeads(outputs, seed=setup.seed, channels=(8, 16, 16, 16), side=settings.crop).to(setup.device)
 
 

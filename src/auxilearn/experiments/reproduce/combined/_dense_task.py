@@ -1,7 +1,7 @@
 """The task of NYUv2 and of Cityscapes: networks, splits, validation and metrics."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from auxilearn._checks import count, explain, one_of
 from auxilearn.data.published import DenseImages, kept_split
 from auxilearn.errors import InputError
+from auxilearn.experiments.reproduce._recipe import Published
 from auxilearn.experiments.reproduce._reproduction import Setup
 from auxilearn.experiments.reproduce.combined._dense import TASKS, pixel_losses, sample_losses
 from auxilearn.experiments.reproduce.combined._task import CombinedSettings, CombinedTask
@@ -31,12 +32,23 @@ class DenseSettings(CombinedSettings):
         widths: The channels of SegNet's stages; the images' sides are divisible by 2 to the number of stages.
         shrink: By which the sides of the published images are divided.
         validation: The share of the training images that choose the best weights, and train nothing.
+        conv_outer_lr: ``outer_lr`` of the convolutional combiner.
+        conv_outer_decay: Its ``outer_decay``.
+        conv_clip: Its ``clip``.
     """
 
     network: Literal["segnet", "mtan", "deeplab"]
     widths: tuple[int, ...]
     shrink: int
     validation: float
+    conv_outer_lr: float
+    conv_outer_decay: float
+    conv_clip: float
+
+    @property
+    def published_conv(self) -> Published:
+        """What the paper's convolutional combiner is learned with."""
+        return replace(self, outer_lr=self.conv_outer_lr, outer_decay=self.conv_outer_decay, clip=self.conv_clip)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -151,6 +163,7 @@ def dense_task(
         validate=validation.segmentation,
         pixels=pixel_losses,
         test=DenseScores(test, torch.arange(len(test)), settings.batch),
+        published_conv=settings.published_conv,
     )
 
 

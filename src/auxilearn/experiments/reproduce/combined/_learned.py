@@ -11,6 +11,7 @@ from auxilearn.combiners import Conv, Standardized
 from auxilearn.experiments.reproduce._inner import training_of
 from auxilearn.experiments.reproduce._loop import Steps, go
 from auxilearn.experiments.reproduce._place import Place
+from auxilearn.experiments.reproduce._recipe import Published
 from auxilearn.experiments.reproduce._reproduction import Outcome
 from auxilearn.experiments.reproduce.combined._task import CombinedTask
 from auxilearn.hypernet import (
@@ -137,8 +138,13 @@ class _Combining(Steps):
             weight_normalization=False,
         )
 
+    @property
+    def _published(self) -> Published:
+        own = self._task.published_conv if self._method.form == "ConvNet" else None
+        return self._task.settings if own is None else own
+
     def _outer_optimizer(self) -> MetaOptimizer:
-        s, params = self._task.settings, list(self._net.parameters())
+        params, s = list(self._net.parameters()), self._published
         if not self._method.published:
             return MetaOptimizer(torch.optim.Adam(params, lr=_OURS_RATE), on_failure="skip")
         sgd = torch.optim.SGD(params, lr=s.outer_lr, momentum=0.9, weight_decay=s.outer_decay)

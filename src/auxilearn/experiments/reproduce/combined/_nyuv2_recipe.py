@@ -3,7 +3,7 @@
 from auxilearn.experiments.reproduce._recipe import recipe
 from auxilearn.experiments.reproduce.combined._dense_task import DenseSettings
 
-_CODE = "original code"
+_CODE, _CONV = "original code", "original code, trainer_cnn.py"
 
 NYUV2_RECIPE = recipe(
     DenseSettings,
@@ -23,9 +23,12 @@ NYUV2_RECIPE = recipe(
     terms=(3, 3, _CODE),
     alpha=(1e-4, 1e-4, _CODE),
     every=(50, 6, _CODE),
-    outer_lr=(1e-3, 1e-3, "original code; its ConvNet has 1e-4"),
-    outer_decay=(1e-4, 1e-4, "original code; its ConvNet has 1e-5"),
-    clip=(25.0, 25.0, "original code; its ConvNet has 100"),
+    outer_lr=(1e-3, 1e-3, _CODE),
+    outer_decay=(1e-4, 1e-4, _CODE),
+    clip=(25.0, 25.0, _CODE),
+    conv_outer_lr=(1e-4, 1e-4, _CONV),
+    conv_outer_decay=(1e-5, 1e-5, _CONV),
+    conv_clip=(100.0, 100.0, _CONV),
     held_out=(0.025, 0.25, "original code: of what is left after validation"),
     outer_batch=(2, 2, _CODE),
 )

@@ -127,6 +127,7 @@ def point_task(
         categories,
         torch.arange(len(categories)),
     )
+    setup.refuse_pretrained("DGCNN")
     model = PointHeads(
         losses.outputs,
         seed=setup.seed,

@@ -33,6 +33,7 @@ class CombinedTask:
         validate: From the model in evaluation mode, the validation metric, higher is better; None without one.
         pixels: The losses of each pixel; None where samples have no pixels.
         test: What ``measure`` needs.
+        published_conv: What the paper's convolutional combiner has instead of the settings; None: nothing else.
     """
 
     problem: Problem
@@ -43,3 +44,4 @@ class CombinedTask:
     validate: Callable[[nn.Module], float] | None
     pixels: PixelLosses | None
     test: Any
+    published_conv: Published | None = None

@@ -1,6 +1,7 @@
 """From published images to a task with few labels, its networks and its metrics."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from auxilearn.experiments.reproduce.generated._methods import OURS, PLAIN, gene
 from auxilearn.experiments.reproduce.generated._networks import Student
 from auxilearn.experiments.reproduce.generated._task import Augment, GeneratedTask
 from auxilearn.experiments.reproduce.metrics._accuracy import top_k
-from auxilearn.models import ConvFourHeads, ResNetHeads, VGG16Heads
+from auxilearn.models import ConvFourHeads, ResNetHeads, VGG16Heads, WideResNetHeads
 
 _SMALL = (8, 8, 16, 16)
 _HIDDEN = 512
@@ -100,6 +101,7 @@ def few_task(setup: Setup, settings: FewSettings, read: Read, augment: Augment) 
     )
     labelled, held_out = labelled_rows(parts)
     checked, classes = parts["validation"], len(train.names)
+    of_teachers = replace(setup, seed=setup.seed + _TEACHERS, pretrained=None)
     task = GeneratedTask(
         pixels=train.pixels[labelled],
         classes=train.classes[labelled],
@@ -108,7 +110,7 @@ def few_task(setup: Setup, settings: FewSettings, read: Read, augment: Augment) 
         held_out=held_out,
         augment=augment,
         student=lambda heads: _student(setup, settings, [classes, heads] if heads else [classes]),
-        teacher=lambda outputs: _network(settings, [outputs], setup.seed + _TEACHERS, None).to(setup.device),
+        teacher=lambda outputs: _network(settings, [outputs], of_teachers).to(setup.device),
         settings=settings,
         seed=setup.seed,
         validate=(lambda model: top_k(*logits_of(task, model, train[checked]))) if len(checked) else None,
@@ -162,15 +164,20 @@ def logits_of(task: GeneratedTask, model: nn.Module, images: ClassifiedImages) -
 
 
 def _student(setup: Setup, settings: FewSettings, outputs: list[int]) -> Student:
-    return Student(_network(settings, outputs, setup.seed, setup.pretrained)).to(setup.device)
+    return Student(_network(settings, outputs, setup)).to(setup.device)
 
 
-def _network(settings: FewSettings, outputs: list[int], seed: int, pretrained: Path | None) -> nn.Module:
-    if settings.network == "VGG-16":
+def _network(settings: FewSettings, outputs: list[int], setup: Setup) -> nn.Module:
+    seed, name = setup.seed, settings.network
+    if name in ("ResNet-18", "ResNet-50"):
+        depth = 18 if name == "ResNet-18" else 50
+        return ResNetHeads(outputs, seed=seed, depth=depth, hidden=_HIDDEN, pretrained=setup.pretrained)
+    setup.refuse_pretrained(name)
+    if name == "VGG-16":
         return VGG16Heads(outputs, seed=seed)
-    if settings.network == "ResNet-18":
-        return ResNetHeads(outputs, seed=seed, depth=18, hidden=_HIDDEN, pretrained=pretrained)
-    if settings.network == "four convolutions":
+    if name == "WideResNet-16-4":
+        return WideResNetHeads(outputs, seed=seed)
+    if name == "four convolutions":
         return ConvFourHeads(outputs, seed=seed, side=settings.side)
     return ConvFourHeads(outputs, seed=seed, side=settings.side, channels=_SMALL)
 

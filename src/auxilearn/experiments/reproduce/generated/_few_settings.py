@@ -1,12 +1,14 @@
 """What an experiment with few labelled images has to settle besides the methods."""
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 from auxilearn._checks import count, one_of, positive
 from auxilearn.experiments.reproduce.generated._task import GeneratedSettings
 
-Architecture = Literal["VGG-16", "ResNet-18", "four convolutions", "four small convolutions"]
+Architecture = Literal[
+    "VGG-16", "ResNet-18", "ResNet-50", "WideResNet-16-4", "four convolutions", "four small convolutions"
+]
 
 
 @final
@@ -33,4 +35,4 @@ class FewSettings(GeneratedSettings):
         positive("labelled", self.labelled)
         count("side", self.side, 1)
         count("size", self.size, self.side)
-        one_of("network", self.network, ("VGG-16", "ResNet-18", "four convolutions", "four small convolutions"))
+        one_of("network", self.network, get_args(Architecture))
