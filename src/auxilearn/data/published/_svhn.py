@@ -61,7 +61,7 @@ def read_svhn(
     # Without a checksum torchvision only looks whether a file is there.
     listed = {name: [url, file, None] for name, (url, file, _) in published.split_list.items()}
     rule = f"`{part}_32x32.mat` in `{folder}` must be as published: `X` (32, 32, 3, N), bytes, and `y`, 1 to 10."
-    cure = "Compare the checksums with `verify_files`, and get the file anew."
+    cure = "Compare the checksums (`auxilearn reproduce ... --verify`), and get the file anew."
     try:
         found: Any = type("SVHN", (published,), {"split_list": listed})(str(folder), split=part, download=False)
         pixels, classes = torch.from_numpy(found.data.copy()), torch.from_numpy(found.labels)

@@ -1,5 +1,6 @@
 """What `auxilearn reproduce` and `auxilearn make-miniature` do."""
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,14 @@ from rich.table import Table as RichTable
 from auxilearn._checks import explain
 from auxilearn.data.published import verify_files
 from auxilearn.errors import AuxilearnError, InputError
-from auxilearn.experiments.reproduce._jobs import Bench, Run, Shelf, carry_out, runs_of
+from auxilearn.experiments.reproduce._jobs import Bench, Run, Shelf, UnreadableError, carry_out, runs_of
 from auxilearn.experiments.reproduce._pictures import draw_curves, read_curve
 from auxilearn.experiments.reproduce._place import Place
 from auxilearn.experiments.reproduce._recipe import NONE, Budget, Changes
 from auxilearn.experiments.reproduce._registry import miniature, reproduction
 from auxilearn.experiments.reproduce._reproduction import PaperCell, Reproduction
 from auxilearn.experiments.reproduce._tables import Measured, markdown_table, terminal_tables, write_csv
+from auxilearn.training._checkpoint import check_folder
 
 
 @final
@@ -64,7 +66,8 @@ def reproduce(wanted: Wanted, console: Console, *, shelf: Shelf, bench: Bench, d
     )
     if not dry_run:
         bench.folder(chosen)  # what is missing is said before anything else
-    missing = [run for run in runs if shelf.metrics(chosen, run) is None]
+        _refuse_inside(bench, shelf)
+    missing = [run for run in runs if shelf.metrics(chosen, run, bench.mark()) is None]
     console.print(
         f"{chosen.title}: {len(runs)} runs ({shelf.budget} budget), {len(runs) - len(missing)} finished, "
         f"{len(missing)} to run on {bench.device}; kept in {shelf.of(chosen)}.",
@@ -78,9 +81,10 @@ def reproduce(wanted: Wanted, console: Console, *, shelf: Shelf, bench: Bench, d
         return True
     failures = _carry_out(chosen, missing, shelf, bench, console)
     for name in dict.fromkeys(run.cell.name for run in runs):
-        _show(chosen, _cell(chosen, name), [run for run in runs if run.cell.name == name], shelf, console)
+        mine = [run for run in runs if run.cell.name == name]
+        _show(chosen, _cell(chosen, name), mine, shelf, bench, console)
     for run, what in failures:
-        console.print(f"failed: {run}: {what}", style="red", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"failed: {run}: {what}", style="red", markup=False, highlight=False, soft_wrap=True)
     return not failures
 
 
@@ -99,7 +103,11 @@ def verify(name: str, data: Path | None, console: Console) -> None:
         console.print(f"{path}: as published", markup=False, highlight=False)
     rest = len(chosen.files) - len(right)
     if rest:
-        console.print(f"{rest} more are there; nobody publishes their checksums.", highlight=False)
+        console.print(
+            f"{rest} of {len(chosen.files)} are there; nobody publishes their checksums. What they hold is checked "
+            "when it is read.",
+            highlight=False,
+        )
 
 
 def make_miniature(name: str, folder: Path, console: Console, *, seed: int = 0) -> None:
@@ -132,11 +140,17 @@ def changes_of(words: Sequence[str]) -> dict[str, str]:
     Raises:
         InputError: If a word has no ``=``.
     """
+    found: dict[str, str] = {}
     for word in words:
-        if "=" not in word:
-            rule, cure = "A change must be `name=value`.", "E.g. --set network=deeplab; --dry-run lists the names."
+        name, equals, value = (part.strip() for part in word.partition("="))
+        if not equals:
+            rule, cure = "A change must be `name=value`.", "E.g. --set epochs=10; --dry-run lists the names."
             raise InputError(explain(rule, f"It is `{word}`.", cure))
-    return {name.strip(): value.strip() for name, _, value in (word.partition("=") for word in words)}
+        if name in found:
+            rule, cure = "A hyperparameter can have one value.", "Leave one out."
+            raise InputError(explain(rule, f"`{name}` was set to {found[name]} and to {value}.", cure))
+        found[name] = value
+    return found
 
 
 def device_named(name: str) -> torch.device:
@@ -153,13 +167,15 @@ def device_named(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rule, cure = "The device must be there.", "Use --device cpu, or auto."
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        rule, cure = "The device must be there.", "Use --device cpu, or auto."
-        finding = str(error).splitlines()[0].rstrip(".")
-        raise InputError(explain(rule, f"`{name}` is not usable: {finding}.", cure)) from error
+        torch.ones(1, device=device).item()  # not on a device that only knows shapes
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        finding = " ".join(str(error).split(".")[0].split())
+        raise InputError(explain(rule, f"`{name}` is not usable: {finding:.120}.", cure)) from error
+    if device.type == "cpu" and device.index:
+        raise InputError(explain(rule, f"`{name}` is not: there is one CPU.", cure))
     return device
 
 
@@ -180,7 +196,7 @@ def settings_table(cell: PaperCell, budget: Budget, changes: Changes = NONE) -> 
     for row in cell.recipe.rows(budget, changes):
         table.add_row(*row)
     table.add_section()
-    table.add_row("methods", ", ".join(cell.methods), "")
+    table.add_row("methods", ", ".join(f"`{method}`" for method in cell.methods), "")
     return table
 
 
@@ -199,18 +215,33 @@ def _carry_out(
 
             try:
                 carry_out(chosen, run, shelf, bench, tell)
-            except (AuxilearnError, RuntimeError) as error:  # out of memory is torch's RuntimeError
-                failures.append((run, f"{error}".splitlines()[0]))
+            except UnreadableError:
+                raise
+            except AuxilearnError as error:
+                failures.append((run, str(error)))
+            except Exception as error:  # the others go on, whatever it is: out of memory, or a mistake of ours
+                (shelf.place(chosen, run) / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+                said = " ".join(str(error).split())
+                failures.append((run, f"{type(error).__name__}: {said:.160} (see error.txt in its folder)"))
             bar.remove_task(line)
             bar.advance(whole)
     return failures
 
 
-def _show(chosen: Reproduction, cell: PaperCell, runs: Sequence[Run], shelf: Shelf, console: Console) -> None:
+def _refuse_inside(bench: Bench, shelf: Shelf) -> None:
+    check_folder(shelf.folder)
+    if bench.data is not None and shelf.folder.absolute().is_relative_to(bench.data.absolute()):
+        rule, cure = "The folder of the data is only read.", "Choose another --out."
+        raise InputError(explain(rule, f"`{shelf.folder}` lies in it.", cure))
+
+
+def _show(
+    chosen: Reproduction, cell: PaperCell, runs: Sequence[Run], shelf: Shelf, bench: Bench, console: Console
+) -> None:
     measured: dict[str, dict[int, dict[str, float]]] = {}
     curves: dict[str, list[list[dict[str, str]]]] = {}
     for run in runs:
-        found = shelf.metrics(chosen, run)
+        found = shelf.metrics(chosen, run, bench.mark())
         if found is not None:
             measured.setdefault(run.method, {})[run.seed] = dict(found)
             curve = read_curve(Place(shelf.place(chosen, run), run.seed).curve)

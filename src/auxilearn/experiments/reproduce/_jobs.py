@@ -7,16 +7,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, final
+from typing import Any, cast, final
 from urllib.parse import quote
 
 import torch
 
 from auxilearn._checks import explain
 from auxilearn.data.published import require_files
-from auxilearn.errors import InputError
+from auxilearn.errors import AuxilearnError, InputError
 from auxilearn.experiments.harness._code import code_of
 from auxilearn.experiments.harness._plan import named_methods
+from auxilearn.experiments.reproduce._fingerprint import fingerprint
 from auxilearn.experiments.reproduce._place import Place, Progress
 from auxilearn.experiments.reproduce._recipe import NONE, Budget, Changes
 from auxilearn.experiments.reproduce._registry import REPRODUCTIONS
@@ -90,20 +91,28 @@ class Shelf:
         """
         return self.of(reproduction) / _safe(run.cell.name) / _safe(run.method) / f"seed-{run.seed}"
 
-    def metrics(self, reproduction: Reproduction, run: Run) -> Mapping[str, float] | None:
+    def metrics(self, reproduction: Reproduction, run: Run, mark: str | None = None) -> Mapping[str, float] | None:
         """Read what a run measured.
 
         Args:
             reproduction: Its reproduction.
             run: The run.
+            mark: The fingerprint of the data that are meant; None: of any.
 
         Returns:
-            Values by the metric's name; None if there are none that hold.
+            Values by the metric's name; None if there are none that hold, or the file is broken.
         """
-        found = Place(self.place(reproduction, run), run.seed).read_result()
-        if found is None or not (self.trust or found.get("key") == _key(reproduction, run, self)):
+        found = Place(self.place(reproduction, run), run.seed).read_result() or {}
+        metrics: object = found.get("metrics")
+        if not (self.trust or found.get("key") == _key(reproduction, run, self)):
             return None
-        return found["metrics"]
+        if mark is not None and found.get("data") != mark:
+            return None
+        if not isinstance(metrics, dict):
+            return None
+        values = cast("dict[str, object]", metrics)
+        whole = all(isinstance(values.get(metric.name), float) for metric in run.cell.metrics)
+        return cast("dict[str, float]", values) if whole else None
 
 
 @final
@@ -138,6 +147,14 @@ class Bench:
         require_files(self.data, reproduction.files, data=reproduction.title)
         return self.data
 
+    def mark(self) -> str | None:
+        """Return the fingerprint of the data.
+
+        Returns:
+            The fingerprint; None without data.
+        """
+        return None if self.data is None else fingerprint(self.data)
+
 
 def runs_of(
     reproduction: Reproduction,
@@ -167,14 +184,18 @@ def runs_of(
     known = list(dict.fromkeys(method for cell in reproduction.cells for method in cell.methods))
     wanted = named_methods(reproduction.name, known, methods)
     chosen = [cell for cell in reproduction.cells if not cells or any(part in cell.name for part in cells)]
-    if not chosen:
+    lost = [part for part in cells if not any(part in cell.name for cell in reproduction.cells)]
+    if lost:
         names = ", ".join(f"`{cell.name}`" for cell in reproduction.cells)
         rule = f"A cell of `{reproduction.name}` must be meant."
-        raise InputError(explain(rule, f"None has {cells[0]!r} in its name.", f"There are: {names}."))
+        raise InputError(explain(rule, f"None has {lost[0]!r} in its name.", f"There are: {names}."))
     found: list[Run] = []
     for cell in chosen:
         numbers = range(cell.recipe.of(budget, changes).seeds) if seeds is None else seeds
         found += [Run(cell, m, seed) for seed in numbers for m in cell.methods if m in wanted]
+    if not found:
+        rule, finding = "There must be something to run.", "None of the chosen cells has one of the chosen methods."
+        raise InputError(explain(rule, finding, "Choose others, or leave --cell or --method out."))
     return found
 
 
@@ -190,6 +211,7 @@ def carry_out(reproduction: Reproduction, run: Run, shelf: Shelf, bench: Bench, 
 
     Raises:
         InputError: If a metric is not finite, or whatever the method raises.
+        UnreadableError: If the data cannot be read, which is then the same for every run.
     """
     folder = shelf.place(reproduction, run)
     folder.mkdir(parents=True, exist_ok=True)
@@ -198,7 +220,7 @@ def carry_out(reproduction: Reproduction, run: Run, shelf: Shelf, bench: Bench, 
     setup = Setup(
         bench.folder(reproduction), shelf.budget, run.seed, bench.device, splits, shelf.pretrained, shelf.changes
     )
-    task = run.cell.task(setup)
+    task = _task(run, setup)
     resumed = (folder / "checkpoint.pt").exists()
     start = time.perf_counter()
     with _seeded(run.seed):
@@ -213,6 +235,7 @@ def carry_out(reproduction: Reproduction, run: Run, shelf: Shelf, bench: Bench, 
     place.keep_result(
         {
             "key": _key(reproduction, run, shelf),
+            "data": bench.mark(),
             "cell": run.cell.name,
             "method": run.method,
             "seed": run.seed,
@@ -225,7 +248,24 @@ def carry_out(reproduction: Reproduction, run: Run, shelf: Shelf, bench: Bench, 
             "details": dict(outcome.details),
         }
     )
-    (folder / "checkpoint.pt").unlink(missing_ok=True)  # model.pt has what is worth keeping
+    for file in folder.rglob("checkpoint.pt"):  # model.pt has what is worth keeping
+        file.unlink()
+
+
+class UnreadableError(InputError):
+    """The data, or what is to be made of them, cannot be read: no run can."""
+
+
+def _task(run: Run, setup: Setup) -> Any:
+    try:
+        return run.cell.task(setup)
+    except AuxilearnError as error:
+        raise UnreadableError(str(error)) from error
+    except Exception as error:  # what a broken file makes a reader of somebody else's raise is anybody's guess
+        rule = f"The data in `{setup.data}` must be as published."
+        said = " ".join(str(error).split())
+        finding = f"Reading them raised `{type(error).__name__}: {said:.160}`."
+        raise UnreadableError(explain(rule, finding, "Look at --verify, and get the broken file anew.")) from error
 
 
 class _seeded:  # noqa: N801 - reads as a statement
@@ -244,8 +284,9 @@ class _seeded:  # noqa: N801 - reads as a statement
 def _key(reproduction: Reproduction, run: Run, shelf: Shelf) -> str:
     module = REPRODUCTIONS.get(reproduction.name, "").partition(":")[0]
     code = code_of(module) if module else ""
-    settings = run.cell.recipe.rows(shelf.budget, shelf.changes)
-    settings = [reproduction.name, run.cell.name, run.method, run.seed, settings, torch.__version__]
+    rows = run.cell.recipe.rows(shelf.budget, shelf.changes)
+    weights = None if shelf.pretrained is None else fingerprint(shelf.pretrained)
+    settings = [reproduction.name, run.cell.name, run.method, run.seed, rows, weights, torch.__version__]
     return hashlib.sha256(json.dumps([*settings, code]).encode()).hexdigest()[:16]
 
 

@@ -25,12 +25,16 @@ def read_curve(file: Path) -> list[dict[str, str]]:
         file: The file.
 
     Returns:
-        Its points; none if there is no file.
+        Its points; none if there is no file, or it is broken.
     """
     if not file.exists():
         return []
-    with file.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            points = list(csv.DictReader(stream))
+        return points if all(float(point["step"]) >= 0 for point in points) else []
+    except (KeyError, ValueError, csv.Error):  # somebody has written into it: a picture without it is better than none
+        return []
 
 
 def draw_curves(cell: PaperCell, curves: Curves, file: Path) -> None:

@@ -93,6 +93,6 @@ class Place:
         """
         try:
             found = json.loads(self.result.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
             return None
         return cast("dict[str, Any]", found) if isinstance(found, dict) else None

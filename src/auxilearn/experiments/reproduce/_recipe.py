@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar, cast, final
 
-from auxilearn._checks import count, explain, one_of, positive
+from auxilearn._checks import at_least, count, explain, one_of, positive
 from auxilearn.errors import InputError
 
 Budget = Literal["smoke", "paper"]
@@ -44,6 +44,7 @@ class Inner:
         one_of("optimizer", self.optimizer, ("adam", "sgd"))
         one_of("schedule", self.schedule, ("constant", "cosine", "halved"))
         positive("lr", self.lr)
+        at_least("weight_decay", self.weight_decay, 0.0)
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,31 @@ class Published:
     clip: float
     held_out: float
     outer_batch: int
+
+    def __post_init__(self) -> None:
+        count("terms", self.terms, 0)
+        for name in ("every", "outer_batch"):
+            count(name, getattr(self, name), 1)
+        for name in ("alpha", "outer_lr", "clip"):
+            positive(name, getattr(self, name))
+        at_least("outer_decay", self.outer_decay, 0.0)
+        share("held_out", self.held_out)
+
+
+def share(name: str, value: float, *, none: bool = False) -> None:
+    """Refuse what is no share.
+
+    Args:
+        name: Of the hyperparameter.
+        value: Its value.
+        none: Whether 0 is one.
+
+    Raises:
+        InputError: If it is not below 1, or not above 0.
+    """
+    if not (0 < value < 1 or (none and value == 0)):
+        rule = f"`{name}` must be a share, {'at least' if none else 'above'} 0 and below 1."
+        raise InputError(explain(rule, f"It is {value!r}.", "E.g. 0.1."))
 
 
 S = TypeVar("S")
@@ -135,7 +161,7 @@ def _read(name: str, word: str, now: object) -> object:
         return word
     try:
         value: object = ast.literal_eval(word)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that literal_eval raises
         value = None
     value = float(value) if isinstance(now, float) and type(value) is int else value
     if type(value) is not type(now):

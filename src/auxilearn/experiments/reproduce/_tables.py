@@ -88,8 +88,7 @@ def terminal_tables(
         table = RichTable(title=None if found else title, title_justify="left")
         table.add_column(words.headings[0], no_wrap=True)
         for number in columns:
-            longest = max(len(row[number]) for row in words.rows)
-            table.add_column(words.headings[number], justify="right", min_width=longest)
+            table.add_column(words.headings[number], justify="right", width=_widths(words)[number])
         for row in words.rows:
             if any(row[number] for number in columns):
                 style = "bold" if row[0] == cell.ours else ""
@@ -100,10 +99,7 @@ def terminal_tables(
 
 def _fitting(words: Grid, width: int) -> list[list[int]]:
     # Columns, but for the first, in groups that fit beside it; a heading may break between its words.
-    first, *others = [
-        3 + max(*(len(part) for part in heading.split()), *(len(row[number]) for row in words.rows))
-        for number, heading in enumerate(words.headings)
-    ]
+    first, *others = (3 + width for width in _widths(words))
     groups: list[list[int]] = []
     left = 0
     for number, needed in enumerate(others, 1):
@@ -113,6 +109,13 @@ def _fitting(words: Grid, width: int) -> list[list[int]]:
         groups[-1].append(number)
         left -= needed
     return groups
+
+
+def _widths(words: Grid) -> list[int]:
+    return [
+        max([0, *map(len, heading.split()), *(len(row[number]) for row in words.rows)])
+        for number, heading in enumerate(words.headings)
+    ]
 
 
 def markdown_table(cell: PaperCell, measured: Measured, *, absent: str = "", only: Sequence[str] | None = None) -> str:

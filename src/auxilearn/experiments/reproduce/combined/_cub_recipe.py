@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from auxilearn._checks import count, one_of
-from auxilearn.experiments.reproduce._recipe import Recipe, recipe
+from auxilearn.experiments.reproduce._recipe import Recipe, recipe, share
 from auxilearn.experiments.reproduce.combined._task import CombinedSettings
 
 PET = "original code for Oxford Pet, by the same authors: that for CUB was not published"
@@ -39,6 +39,7 @@ class CubSettings(CombinedSettings):
         for name in ("shots", "images", "size", "crop", "attributes", "measured"):
             count(name, getattr(self, name), 1)
         one_of("network", self.network, ("ResNet-18", "four convolutions"))
+        share("validation", self.validation)
 
 
 def recipe_of(shots: int, few: int, held_out: float) -> Recipe[CubSettings]:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from auxilearn._checks import count, explain, one_of
 from auxilearn.data.published import DenseImages, kept_split
 from auxilearn.errors import InputError
-from auxilearn.experiments.reproduce._recipe import Published
+from auxilearn.experiments.reproduce._recipe import Published, share
 from auxilearn.experiments.reproduce._reproduction import Setup
 from auxilearn.experiments.reproduce.combined._dense import TASKS, pixel_losses, sample_losses
 from auxilearn.experiments.reproduce.combined._task import CombinedSettings, CombinedTask
@@ -54,6 +54,7 @@ class DenseSettings(CombinedSettings):
         super().__post_init__()
         one_of("network", self.network, ("segnet", "mtan", "deeplab"))
         count("shrink", self.shrink, 1)
+        share("validation", self.validation)
 
 
 @final

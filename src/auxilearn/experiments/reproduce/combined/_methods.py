@@ -1,6 +1,7 @@
 """The methods of every experiment with given losses: the comparison protocol, the paper's own, and ours."""
 
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -204,7 +205,8 @@ def _best(task: CombinedTask, candidates: Tensor, place: Place) -> Outcome:
         fit, value = trained(task, rule, replace(place, folder=folder))
         assert value is not None, "a search needs validation rows"
         found = [max([*found, (value, -number, fit)], key=lambda one: one[:2])]
-    ((value, _, fit),) = found
+    ((value, number, fit),) = found
+    shutil.copyfile(replace(place, folder=place.folder / f"candidate-{-number}").curve, place.curve)
     return Outcome(fit.model, {"weights": fit.weights, "validation": value})
 
 

@@ -17,6 +17,10 @@ PixelLosses = Callable[[nn.Module, Any], tuple[Tensor, Tensor]]
 class CombinedSettings(Inner, Published):
     """What every experiment with given losses has to settle."""
 
+    def __post_init__(self) -> None:
+        Inner.__post_init__(self)
+        Published.__post_init__(self)
+
 
 @final
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from auxilearn._checks import explain
 from auxilearn.data.published import ClassifiedImages, draw_few, kept_split, labelled_rows
+from auxilearn.errors import InputError
 from auxilearn.experiments.reproduce._augment import CropFlip
 from auxilearn.experiments.reproduce._recipe import Recipe
 from auxilearn.experiments.reproduce._reproduction import Literature, Metric, PaperCell, Setup, Stated
@@ -85,8 +87,14 @@ def few_task(setup: Setup, settings: FewSettings, read: Read, augment: Augment) 
 
     Returns:
         The task.
+
+    Raises:
+        InputError: If there is nothing to test on, or the data or the split break a rule.
     """
     train, test = (_images(read, setup.data, part, settings.size) for part in ("train", "test"))
+    if not len(test):
+        rule, finding = "There must be test images.", f"`{setup.data}` lists none."
+        raise InputError(explain(rule, finding, "Get the lists of the data set anew."))
     parts = kept_split(
         setup.splits / f"seed-{setup.seed}.json",
         lambda: draw_few(

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal, final, get_args
 
-from auxilearn._checks import count, one_of, positive
+from auxilearn._checks import count, explain, one_of, positive
+from auxilearn.errors import InputError
+from auxilearn.experiments.reproduce._recipe import share
 from auxilearn.experiments.reproduce.generated._task import GeneratedSettings
 
 Architecture = Literal[
@@ -33,6 +35,10 @@ class FewSettings(GeneratedSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         positive("labelled", self.labelled)
+        if self.labelled >= 1 and self.labelled != round(self.labelled):
+            rule = "`labelled` must be whole images of each class, or a share below 1."
+            raise InputError(explain(rule, f"It is {self.labelled!r}.", "E.g. 30.0, or 0.05."))
+        share("validation", self.validation, none=True)
         count("side", self.side, 1)
         count("size", self.size, self.side)
         one_of("network", self.network, get_args(Architecture))

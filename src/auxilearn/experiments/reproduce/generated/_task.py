@@ -7,6 +7,7 @@ from typing import Protocol, final
 import torch
 from torch import Tensor, nn
 
+from auxilearn._checks import at_least, count, positive
 from auxilearn.experiments.reproduce._recipe import Inner, Published
 from auxilearn.experiments.reproduce.generated._networks import Student
 
@@ -30,6 +31,15 @@ class GeneratedSettings(Inner, Published):
     maxl_decay: float
     maxl_penalty: float
     pool_batch: int
+
+    def __post_init__(self) -> None:
+        Inner.__post_init__(self)
+        Published.__post_init__(self)
+        for name in ("subclasses", "pool_batch"):
+            count(name, getattr(self, name), 1)
+        positive("maxl_lr", self.maxl_lr)
+        for name in ("aux_scale", "maxl_decay", "maxl_penalty"):
+            at_least(name, getattr(self, name), 0.0)
 
 
 class Augment(Protocol):
