@@ -44,7 +44,9 @@ auxilearn reproduce nyuv2 --data DIR --method "main only,AuxiLearn, nonlinear,ou
 
 Splits, checkpoints, curves, tables and weights go to `reproduced/` (`--out`). `--verify` compares checksums, `--device`
 chooses the device, `--pretrained FILE` starts the backbone from weights as torchvision saves them (by default it starts
-at random). Finished runs are kept while the code that can change them is the same.
+at random), `--set network=deeplab` changes a hyperparameter. Finished runs are kept while data, hyperparameters and the
+code that can change them are the same. Where the experiments have no given losses, weightings of losses do not apply:
+there the rivals are MAXL, MAXL-F, random sub-classes and self-training.
 
 **What is compared.** All methods of an experiment have the same labels, split, initial weights, batches, losses (means
 over what has a truth: ignored pixels count nothing) and optimizer; the weights that are best on the validation rows are

@@ -114,9 +114,18 @@ def test_missing_files_are_named(mine: Path) -> None:
     ],
 )
 def test_broken_lists_are_named(file: str, line: str, message: str, mine: Path) -> None:
-    with (mine / "CUB_200_2011" / file).open("a") as stream:
-        stream.write(line + "\n")
+    path = mine / "CUB_200_2011" / file
+    lines = path.read_text().splitlines()
+    kept = lines[1:] if file == "image_class_labels.txt" else lines  # whose first line is that of image 1
+    path.write_text("\n".join([*kept, line]) + "\n")
     with pytest.raises(InputError, match=message):
+        read_cub(mine, "train", size=8)
+
+
+def test_a_number_with_two_lines_is_refused(mine: Path) -> None:
+    with (mine / "CUB_200_2011" / "train_test_split.txt").open("a") as stream:
+        stream.write("1 0\n")
+    with pytest.raises(InputError, match=r"Each number must have one line in .*train_test_split.txt`. 1 has several"):
         read_cub(mine, "train", size=8)
 
 
