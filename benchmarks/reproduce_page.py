@@ -62,7 +62,9 @@ published method at 38.63 on NYUv2 where equal weights have 38.43, and at 36.18 
 COSTS_HEAD = """Seconds of a step at the paper's sizes, on random data of the published shapes, and the most memory
 that a run adds, data and optimizer included; from these the hours of a full run of one seed, without reading data and
 without measuring metrics. *Runs* are the networks that a method trains at once, or one after another; *a step of all
-runs* is one step of each. Where a method was not measured, *as* says which one computes the same."""
+runs* is one step of each. Where a method was not measured, *as* says which one computes the same; one without a row
+was not measured at all: a CPU is not where anyone runs these. `python benchmarks/reproduce_costs.py` goes on with what
+is missing. Some of the first rows were taken beside other work, and are too high."""
 
 
 def page(results: Path | None = None, costs: Mapping[str, Any] | None = None) -> str:
