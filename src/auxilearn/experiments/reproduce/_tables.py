@@ -84,11 +84,15 @@ def terminal_tables(
     seeds = max((len(by_seed) for by_seed in measured.values()), default=0)
     title = f"{cell.name} ({seeds} seed{'' if seeds == 1 else 's'})"
     found: list[RichTable] = []
+    narrow = _widths(words)
+    whole = [max(len(heading), least) for heading, least in zip(words.headings, narrow, strict=True)]
     for columns in _fitting(words, width):
+        # Headings stay in one line where there is room for all of them.
+        widths = whole if 1 + sum(3 + whole[number] for number in (0, *columns)) <= width else narrow
         table = RichTable(title=None if found else title, title_justify="left")
         table.add_column(words.headings[0], no_wrap=True)
         for number in columns:
-            table.add_column(words.headings[number], justify="right", width=_widths(words)[number])
+            table.add_column(words.headings[number], justify="right", width=widths[number])
         for row in words.rows:
             if any(row[number] for number in columns):
                 style = "bold" if row[0] == cell.ours else ""
