@@ -14,7 +14,7 @@ from auxilearn.experiments.reproduce._tables import grid
 
 # Beside the main loss alone and ours one of each kind: `auxilearn reproduce NAME --budget smoke` runs all, and every
 # method has tests of its own.
-KINDS = ("MGDA", "AuxiLearn, nonlinear", "AuxiLearn, ConvNet", "MAXL-F", "MAXL", "AuxiLearn 1.0")
+KINDS = ("MGDA", "AuxiLearn, nonlinear", "AuxiLearn, ConvNet", "MAXL")
 
 
 def tree(folder: Path) -> dict[str, str]:
