@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -42,6 +43,28 @@ MAIN_ONLY, EQUAL_RAW, EQUAL, OURS, FAST = "main only", "equal", "equal, normalis
 SCALES = (0.03, 0.1, 0.3, 1.0, 3.0)
 CANDIDATES = 14
 """Random search costs about as much as ours: so many models at once, and then one on all labels."""
+
+
+RULES: Mapping[str, Callable[[], Weighting]] = {
+    MAIN_ONLY: MainOnly,
+    EQUAL_RAW: Equal,
+    EQUAL: partial(Equal, normalise=True),
+    "uncertainty": Uncertainty,
+    "DWA": DWA,
+    "GradNorm": GradNorm,
+    "GCS": GCS,
+    "GCS, weighted": partial(GCS, weighted=True),
+    "OL-AUX": OLAUX,
+    "MGDA": MGDA,
+    "PCGrad": PCGrad,
+    "CAGrad": CAGrad,
+    "Nash-MTL": NashMTL,
+    "IMTL-G": IMTLG,
+    "FAMO": FAMO,
+    "Auto-λ": AutoLambda,
+    "AuxiNash": AuxiNash,
+}
+"""The weightings of the literature that are compared, the plain run first."""
 
 
 def timed(train: Callable[[AuxiliaryTask, int], Trained]) -> Method:
@@ -161,6 +184,39 @@ def oracle(training: Training, *, helpful: float = 1.0, guesses: float = 0.0) ->
     return timed(train)
 
 
+def scale_grid(losses: int, main: int) -> Tensor:
+    """List the candidates of a tuned scale.
+
+    Args:
+        losses: K.
+        main: The column of the main loss, whose weight is 1.
+
+    Returns:
+        A row for each of ``SCALES``, shape (S, K).
+    """
+    grid = torch.tensor(SCALES)[:, None].expand(-1, losses).clone()
+    grid[:, main] = 1.0
+    return grid
+
+
+def random_weights(losses: int, main: int, *, number: int, seed: int) -> Tensor:
+    """Draw the candidates of a random search, log-uniform between 0.01 and 10.
+
+    Args:
+        losses: K.
+        main: The column of the main loss, whose weight is 1.
+        number: How many.
+        seed: The seed of the run.
+
+    Returns:
+        Shape (number, K).
+    """
+    drawn = torch.rand(number, losses, generator=torch.Generator().manual_seed(seed + 1))
+    candidates = (drawn * math.log(1000) + math.log(0.01)).exp()
+    candidates[:, main] = 1.0
+    return candidates
+
+
 def tuned_scale(training: Training) -> Method:
     """Train with equal normalised weights times a scale, chosen by five-fold cross-validation of the main labels.
 
@@ -172,10 +228,7 @@ def tuned_scale(training: Training) -> Method:
     """
 
     def train(task: AuxiliaryTask, seed: int) -> Trained:
-        count = len(task.kinds)
-        grid = torch.tensor(SCALES)[:, None].expand(-1, count).clone()
-        grid[:, task.problem.main] = 1.0
-        return _best(task, grid, training, seed, folds_used=None)
+        return _best(task, scale_grid(len(task.kinds), task.problem.main), training, seed, folds_used=None)
 
     return timed(train)
 
@@ -193,10 +246,7 @@ def random_search(training: Training) -> Method:
     """
 
     def train(task: AuxiliaryTask, seed: int) -> Trained:
-        generator = torch.Generator().manual_seed(seed + 1)
-        drawn = torch.rand(CANDIDATES, len(task.kinds), generator=generator)
-        candidates = (drawn * math.log(1000) + math.log(0.01)).exp()
-        candidates[:, task.problem.main] = 1.0
+        candidates = random_weights(len(task.kinds), task.problem.main, number=CANDIDATES, seed=seed)
         return _best(task, candidates, training, seed, folds_used=1)
 
     return timed(train)
@@ -251,26 +301,7 @@ def methods(training: Training, *, ours: Learned | None = None, with_oracle: boo
         Methods by name, the plain run first.
     """
     ours = Learned() if ours is None else ours
-    rules: dict[str, Callable[[], Weighting]] = {
-        MAIN_ONLY: MainOnly,
-        EQUAL_RAW: Equal,
-        EQUAL: lambda: Equal(normalise=True),
-        "uncertainty": Uncertainty,
-        "DWA": DWA,
-        "GradNorm": GradNorm,
-        "GCS": GCS,
-        "GCS, weighted": lambda: GCS(weighted=True),
-        "OL-AUX": OLAUX,
-        "MGDA": MGDA,
-        "PCGrad": PCGrad,
-        "CAGrad": CAGrad,
-        "Nash-MTL": NashMTL,
-        "IMTL-G": IMTLG,
-        "FAMO": FAMO,
-        "Auto-λ": AutoLambda,
-        "AuxiNash": AuxiNash,
-    }
-    found = {name: weighted(rule, training) for name, rule in rules.items()}
+    found = {name: weighted(rule, training) for name, rule in RULES.items()}
     found |= {
         "tuned scale": tuned_scale(training),
         "random search": random_search(training),

@@ -1,22 +1,16 @@
 """The loop of methods that are not the trainer's: a step at a time, with curve, best weights and resumption."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from copy import deepcopy
-from typing import Any, final
 
-import torch
 from torch import nn
 
 from auxilearn.experiments.reproduce._average import Average
+from auxilearn.experiments.reproduce._best import Best, Validate
 from auxilearn.experiments.reproduce._place import Place
 from auxilearn.training._checkpoint import Checkpoint
 from auxilearn.training._interrupt import interrupts_between_steps
-from auxilearn.training._looped import evaluating
 from auxilearn.training._randomness import random_states, set_random_states
 from auxilearn.training._stateful import Stateful
-
-Validate = Callable[[nn.Module], float]
 
 
 class Steps(Stateful, ABC):
@@ -39,21 +33,6 @@ class Steps(Stateful, ABC):
         """
 
 
-@final
-class _Best:
-    # The weights that were best on the validation rows; ties go to the later ones, as in the original code.
-    def __init__(self) -> None:
-        self.value: float | None = None
-        self.weights: dict[str, Any] | None = None
-
-    def look(self, model: nn.Module, validate: Validate) -> float:
-        with torch.no_grad(), evaluating(model):
-            value = float(validate(model))
-        if self.value is None or value >= self.value:
-            self.value, self.weights = value, deepcopy(model.state_dict())
-        return value
-
-
 def go(course: Steps, steps: int, place: Place, *, key: str, looks: int, validate: Validate | None) -> nn.Module:
     """Take all steps, or those that are left.
 
@@ -71,13 +50,13 @@ def go(course: Steps, steps: int, place: Place, *, key: str, looks: int, validat
     Raises:
         KeyboardInterrupt: After Ctrl-C, between two steps, when the state was kept.
     """
-    checkpoint, best, average = Checkpoint(place.folder), _Best(), Average()
+    checkpoint, best, average = Checkpoint(place.folder), Best(), Average()
     points: list[dict[str, float | str]] = []
     state = checkpoint.load(key)
     if state is not None:
         course.load_state_dict(state["course"])
         course.number, points = int(state["number"]), list(state["points"])
-        best.value, best.weights = state["best"], state["weights"]
+        best.load_state_dict(state["best"])
         average.load_state_dict(state["average"])
         set_random_states(state["random"])
 
@@ -88,8 +67,7 @@ def go(course: Steps, steps: int, place: Place, *, key: str, looks: int, validat
                 "course": course.state_dict(),
                 "number": course.number,
                 "points": points,
-                "best": best.value,
-                "weights": best.weights,
+                "best": best.state_dict(),
                 "average": average.state_dict(),
                 "random": random_states(),
             },
@@ -114,6 +92,5 @@ def go(course: Steps, steps: int, place: Place, *, key: str, looks: int, validat
         except KeyboardInterrupt:
             save()
             raise
-    if best.weights is not None:
-        course.model.load_state_dict(best.weights)
+    best.restore(course.model)
     return course.model.eval()

@@ -1,16 +1,12 @@
 """The trainer's runs, watched: the same curve and best weights as those of the loop."""
 
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any, final
 
-import torch
-
 from auxilearn.experiments.reproduce._average import Average
-from auxilearn.experiments.reproduce._loop import Validate
+from auxilearn.experiments.reproduce._best import Best, Validate
 from auxilearn.experiments.reproduce._place import Place
 from auxilearn.training import Callback, Record, Trainer
-from auxilearn.training._looped import evaluating
 
 _RECORDS = 20  # to a point of the curve
 
@@ -23,9 +19,6 @@ class Watch(Callback):
         place: Where the curve goes, and who is told of the steps.
         looks: How often there is a point, evenly over a phase.
         validate: From the model in evaluation mode, the metric, higher is better; None keeps the last weights.
-
-    Attributes:
-        best: The best value of the metric so far; None before the first look.
     """
 
     def __init__(self, place: Place, *, looks: int, validate: Validate | None) -> None:
@@ -33,8 +26,12 @@ class Watch(Callback):
         self._steps = 0
         self._points: list[dict[str, float | str]] = []
         self._average = Average()
-        self.best: float | None = None
-        self._weights: dict[str, Any] | None = None
+        self._best = Best()
+
+    @property
+    def best(self) -> float | None:
+        """The best value of the metric so far; None before the first look."""
+        return self._best.value
 
     def on_start(self, trainer: Trainer, phase: str, steps: int, first: int) -> None:
         """See :meth:`Callback.on_start`."""
@@ -57,18 +54,13 @@ class Watch(Callback):
             return
         point: dict[str, float | str] = {"phase": now.phase, "step": now.step, **self._average.take()}
         if trainer.phase == "train" and self._validate is not None:
-            with torch.no_grad(), evaluating(trainer.model):
-                value = float(self._validate(trainer.model))
-            point["validation"] = value
-            if self.best is None or value >= self.best:
-                self.best, self._weights = value, deepcopy(trainer.model.state_dict())
+            point["validation"] = self._best.look(trainer.model, self._validate)
         self._points.append(point)
         self._place.keep_curve(self._points)
 
     def on_end(self, trainer: Trainer) -> None:
         """See :meth:`Callback.on_end`."""
-        if self._weights is not None:
-            trainer.model.load_state_dict(self._weights)
+        self._best.restore(trainer.model)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the curve and the best weights.
@@ -76,14 +68,10 @@ class Watch(Callback):
         Returns:
             The state.
         """
-        return {
-            "average": self._average.state_dict(),
-            "points": self._points,
-            "best": self.best,
-            "weights": self._weights,
-        }
+        return {"average": self._average.state_dict(), "points": self._points, "best": self._best.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See :meth:`Callback.load_state_dict`."""
         self._average.load_state_dict(state["average"])
-        self._points, self.best, self._weights = state["points"], state["best"], state["weights"]
+        self._best.load_state_dict(state["best"])
+        self._points = state["points"]

@@ -1,8 +1,7 @@
 """The methods of every experiment with given losses: the comparison protocol, the paper's own, and ours."""
 
-import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, final
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from auxilearn.combiners import Bent
 from auxilearn.experiments.given._fork_merge import Forked, ForkMerge
+from auxilearn.experiments.given._methods import FAST, MAIN_ONLY, OURS, RULES, random_weights, scale_grid
 from auxilearn.experiments.reproduce._inner import training_of
 from auxilearn.experiments.reproduce._loop import Steps, go
 from auxilearn.experiments.reproduce._place import Place
@@ -21,52 +21,13 @@ from auxilearn.experiments.reproduce.combined._learned import LearnedCombiner, p
 from auxilearn.experiments.reproduce.combined._task import CombinedTask
 from auxilearn.training import Fit, Learned, Trainer
 from auxilearn.training._problem import by_name
-from auxilearn.weighting import (
-    DWA,
-    FAMO,
-    GCS,
-    IMTLG,
-    MGDA,
-    OLAUX,
-    AutoLambda,
-    AuxiNash,
-    CAGrad,
-    Constant,
-    Equal,
-    GradNorm,
-    MainOnly,
-    NashMTL,
-    PCGrad,
-    Uncertainty,
-    Weighting,
-)
+from auxilearn.weighting import Constant, Weighting
 
 Method = Callable[[CombinedTask, Place], Outcome]
 
-PLAIN, OURS = "main only", "ours"
-SCALES = (0.03, 0.1, 0.3, 1.0, 3.0)
+PLAIN = MAIN_ONLY
 CANDIDATES = 6
 """Random search trains so many models: about what ours costs."""
-
-RULES: Mapping[str, Callable[[], Weighting]] = {
-    PLAIN: MainOnly,
-    "equal": Equal,
-    "equal, normalised": partial(Equal, normalise=True),
-    "uncertainty": Uncertainty,
-    "DWA": DWA,
-    "GradNorm": GradNorm,
-    "GCS": GCS,
-    "GCS, weighted": partial(GCS, weighted=True),
-    "OL-AUX": OLAUX,
-    "MGDA": MGDA,
-    "PCGrad": PCGrad,
-    "CAGrad": CAGrad,
-    "Nash-MTL": NashMTL,
-    "IMTL-G": IMTLG,
-    "FAMO": FAMO,
-    "Auto-λ": AutoLambda,
-    "AuxiNash": AuxiNash,
-}
 
 
 def combined_methods(*, pixels: bool = False) -> dict[str, Method]:
@@ -84,7 +45,7 @@ def combined_methods(*, pixels: bool = False) -> dict[str, Method]:
         "random search": _random_search,
         "ForkMerge": _fork_merge,
         **published_forms(pixels=pixels),
-        "ours, fast": ByTrainer(Learned.fast),
+        FAST: ByTrainer(Learned.fast),
         "ours, bent": ByTrainer(partial(Learned, combiner=Bent)),
     }
     if pixels:
@@ -181,18 +142,12 @@ class Alone:
 
 
 def _tuned_scale(task: CombinedTask, place: Place) -> Outcome:
-    count = len(task.problem.names or ())
-    grid = torch.tensor(SCALES)[:, None].expand(-1, count).clone()
-    grid[:, task.problem.main] = 1.0
-    return _best(task, grid, place)
+    return _best(task, scale_grid(len(task.problem.names or ()), task.problem.main), place)
 
 
 def _random_search(task: CombinedTask, place: Place) -> Outcome:
-    generator = torch.Generator().manual_seed(task.seed + 1)
-    drawn = torch.rand(CANDIDATES, len(task.problem.names or ()), generator=generator)
-    candidates = (drawn * math.log(1000) + math.log(0.01)).exp()  # log-uniform between 0.01 and 10
-    candidates[:, task.problem.main] = 1.0
-    return _best(task, candidates, place)
+    losses, main = len(task.problem.names or ()), task.problem.main
+    return _best(task, random_weights(losses, main, number=CANDIDATES, seed=task.seed), place)
 
 
 def _best(task: CombinedTask, candidates: Tensor, place: Place) -> Outcome:
